@@ -1,0 +1,5 @@
+"""One channel factory, and one typed client per service."""
+
+from libs.clients.connection import Connection
+
+__all__ = ["Connection"]

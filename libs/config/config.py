@@ -1,0 +1,142 @@
+"""How a service's settings are declared, read and checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class ConfigError(Exception):
+    """A setting has a value that it cannot hold; the message names the variable."""
+
+
+class ServiceConfig(BaseSettings):
+    """What every service lets an operator set.
+
+    A subclass gives its prefix, `class CacheConfig(ServiceConfig, env_prefix="CACHE_")`;
+    each field is then read from `<PREFIX><FIELD>`, or from the file that
+    `<PREFIX><FIELD>_FILE` names. Fields with an alias are read under that name by
+    every service.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    address: str = Field("127.0.0.1:0", description="where to listen: host:port or unix:path")
+    address_file: Path | None = Field(
+        None, description="file that is given the address once it is bound, for port 0"
+    )
+    metrics_address: str = Field("", description="host:port for /metrics; empty serves none")
+    grace_s: float = Field(
+        10.0, ge=0, le=600, description="seconds that calls in flight get to finish at the end"
+    )
+    drain_s: float = Field(
+        0.2, ge=0, le=60, description="seconds between not ready and the end of new calls"
+    )
+    max_concurrency: int = Field(
+        256, ge=1, description="calls served at once; more are refused with OVERLOADED"
+    )
+    identities_file: Path | None = Field(
+        None,
+        validation_alias="HASTEN_IDENTITIES_FILE",
+        description="JSON list of who may call; without it every caller may speak for every "
+        "tenant, and only loopback is listened on",
+    )
+    token: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="HASTEN_TOKEN",
+        description="this process's own token, sent with every call it makes",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="HASTEN_LOG_LEVEL", description="least level that is logged"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments first, then the environment, then files it names."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _NamedFiles(settings_cls)
+
+
+class _NamedFiles(PydanticBaseSettingsSource):
+    """Values of files that `<VARIABLE>_FILE` names, as secrets are mounted."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = variable_of(self.settings_cls, field_name, field)
+        named = os.environ.get(f"{variable}_FILE")
+        if not named:
+            return None, field_name, False
+        try:
+            return Path(named).read_text("utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{variable}_FILE={named!r} cannot be read: {error}") from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[key] = value
+        return found
+
+
+Config = TypeVar("Config", bound=BaseSettings)
+
+
+def load(kind: type[Config]) -> Config:
+    """Read the settings of `kind` from the environment.
+
+    Raises:
+        ConfigError: a value does not fit; the message names each such variable, its
+            value (unless it is a secret) and what would fit.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        raise ConfigError("; ".join(_problems(kind, error))) from error
+
+
+def variable_of(kind: type[BaseSettings], name: str, field: FieldInfo) -> str:
+    """Return the environment variable that sets a field."""
+    if isinstance(field.validation_alias, str):
+        return field.validation_alias
+    return f"{kind.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def describe(kind: type[BaseSettings]) -> Iterator[tuple[str, str, str]]:
+    """Yield each variable of `kind` with its default and its meaning."""
+    for name, field in kind.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        yield variable_of(kind, name, field), str(default), field.description or ""
+
+
+def unknown_variables(kind: type[BaseSettings], env: Mapping[str, str]) -> list[str]:
+    """Return the variables with the prefix of `kind` that set nothing: slips of the pen."""
+    prefix = str(kind.model_config.get("env_prefix", "")).upper()
+    known = {variable for variable, _, _ in describe(kind)}
+    known |= {f"{variable}_FILE" for variable in known}
+    return sorted(name for name in env if name.startswith(prefix) and name not in known)
+
+
+def _problems(kind: type[BaseSettings], error: ValidationError) -> Iterator[str]:
+    by_place = {variable_of(kind, name, field): name for name, field in kind.model_fields.items()}
+    for problem in error.errors():
+        place = str(problem["loc"][0]) if problem["loc"] else ""
+        name = by_place.get(place, place)
+        field = kind.model_fields.get(name)
+        variable = variable_of(kind, name, field) if field else place
+        secret = field is not None and field.annotation is SecretStr
+        shown = "(secret)" if secret else repr(problem["input"])
+        yield f"{variable}={shown}: {problem['msg']}"

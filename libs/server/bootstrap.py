@@ -1,0 +1,176 @@
+"""From `python -m services.<name>` to a serving, then a drained, process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ipaddress
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from libs.config import ConfigError, ServiceConfig
+from libs.server.identity import Identities
+from libs.server.interceptor import Guard
+from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
+
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Two processes on one port would each get half of the calls, unnoticed.
+    ("grpc.so_reuseport", 0),
+    # Our clients ping to notice dead peers; without leave they would be cut off.
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+_LOG = logging.getLogger(__name__)
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _no_drain() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a process serves.
+
+    Attributes:
+        name: full proto name of the service, also its name in health.
+        register: attaches the servicers to a server.
+        warm: makes the service ready; it is healthy once this has returned.
+        drain: tells calls that never end by themselves to do so.
+        open_services: full names of services beside it that need no identity.
+    """
+
+    name: str
+    register: Callable[[aio.Server], None]
+    warm: Callable[[], Awaitable[None]] = _nothing
+    drain: Callable[[], None] = _no_drain
+    open_services: Sequence[str] = ()
+
+
+Build = Callable[[], AbstractAsyncContextManager[Served]]
+
+
+def run(config: ServiceConfig, build: Build) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return.
+
+    A setting that does not fit ends the process with status 2 and a line that says why.
+    """
+    service = type(config).__name__.removesuffix("Config").lower()
+    set_up_logs(service, config.log_level)
+    telemetry = set_up_telemetry(service)
+    try:
+        serve_metrics(config.metrics_address)
+        asyncio.run(_serve(config, build))
+    except ConfigError as error:
+        sys.exit(f"{service}: {error}")
+    finally:
+        telemetry.close()
+
+
+async def _serve(config: ServiceConfig, build: Build) -> None:
+    stopping = asyncio.Event()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sig, stopping.set)
+    async with build() as served:
+        server, status = make_server(served, config)
+        port = server.add_insecure_port(config.address)
+        await server.start()
+        _announce(config, port)
+        warming = asyncio.create_task(_warm(served, status))
+        stop = asyncio.create_task(stopping.wait())
+        await asyncio.wait({warming, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.is_set():
+            await warming  # raises what went wrong, which ends the process
+            await stop
+        warming.cancel()
+        await _drain(server, status, served, config)
+
+
+async def _warm(served: Served, status: health.aio.HealthServicer) -> None:
+    await served.warm()
+    # What is loaded now stays: later collections need not walk through it again.
+    gc.collect()
+    gc.freeze()
+    await status.set(served.name, health_pb2.HealthCheckResponse.SERVING)
+    _LOG.info("%s is ready", served.name)
+
+
+async def _drain(
+    server: aio.Server, status: health.aio.HealthServicer, served: Served, config: ServiceConfig
+) -> None:
+    _LOG.info("%s drains", served.name)
+    # Not ready first, so that no new call is routed here while the old ones end.
+    await status.enter_graceful_shutdown()
+    served.drain()
+    await asyncio.sleep(config.drain_s)
+    await server.stop(config.grace_s)
+
+
+def make_server(
+    served: Served, config: ServiceConfig
+) -> tuple[aio.Server, health.aio.HealthServicer]:
+    """Return a guarded server with health and reflection; not ready, not listening.
+
+    Raises:
+        ConfigError: it would listen to other machines without asking who calls.
+    """
+    identities = Identities.from_file(config.identities_file)
+    if identities.is_open and not _is_local(config.address):
+        raise ConfigError(
+            f"address {config.address!r} is open to other machines: "
+            "HASTEN_IDENTITIES_FILE is required"
+        )
+    guard = Guard(
+        identities,
+        max_concurrency=config.max_concurrency,
+        open_services=served.open_services,
+    )
+    server = aio.server(interceptors=[guard], options=OPTIONS)
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    served.register(server)
+    names = (served.name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    return server, status
+
+
+def _announce(config: ServiceConfig, port: int) -> None:
+    host = config.address.rpartition(":")[0]
+    address = config.address if config.address.startswith("unix:") else f"{host}:{port}"
+    _LOG.info("listens on %s", address)
+    if config.address_file is not None:
+        _write_whole(config.address_file, address)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or nothing."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, "utf-8")
+    part.replace(path)
+
+
+def _is_local(address: str) -> bool:
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

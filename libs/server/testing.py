@@ -1,0 +1,32 @@
+"""A real server for a test: in this process, on a port the system picks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from grpc import aio
+
+from libs.server.bootstrap import OPTIONS
+from libs.server.identity import Identities
+from libs.server.interceptor import Guard
+
+
+@asynccontextmanager
+async def serving(
+    *registers: Callable[[aio.Server], None],
+    identities: Identities | None = None,
+    max_concurrency: int = 256,
+    address: str = "127.0.0.1:0",
+) -> AsyncIterator[str]:
+    """Serve what `registers` attach, guarded as in production, and yield the address."""
+    guard = Guard(identities or Identities.open(), max_concurrency=max_concurrency)
+    server = aio.server(interceptors=[guard], options=OPTIONS)
+    for register in registers:
+        register(server)
+    port = server.add_insecure_port(address)
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(grace=None)

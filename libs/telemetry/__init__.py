@@ -1,0 +1,33 @@
+"""Spans and metrics, the same in every process; every name stands in `names`."""
+
+from libs.telemetry import names
+from libs.telemetry.logs import set_up_logs
+from libs.telemetry.metrics import serve_metrics
+from libs.telemetry.setup import Telemetry, set_up_telemetry, telemetry_disabled
+from libs.telemetry.spans import (
+    client_span,
+    context_of,
+    current_trace_id,
+    server_span,
+    set_code,
+    span,
+    traceparent,
+    tracer,
+)
+
+__all__ = [
+    "Telemetry",
+    "client_span",
+    "context_of",
+    "current_trace_id",
+    "names",
+    "serve_metrics",
+    "server_span",
+    "set_code",
+    "set_up_logs",
+    "set_up_telemetry",
+    "span",
+    "telemetry_disabled",
+    "traceparent",
+    "tracer",
+]

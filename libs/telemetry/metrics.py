@@ -1,0 +1,57 @@
+"""Metrics that every server and client of the mesh has."""
+
+from __future__ import annotations
+
+from prometheus_client import Gauge, Histogram, start_http_server
+
+from libs.telemetry import names
+from libs.telemetry.setup import telemetry_disabled
+
+_SERVER = Histogram(
+    names.METRIC_RPC_SERVER,
+    "Duration of served calls.",
+    ["rpc_method", "rpc_status_code"],
+    buckets=names.LATENCY_BUCKETS_S,
+)
+_CLIENT = Histogram(
+    names.METRIC_RPC_CLIENT,
+    "Duration of calls made.",
+    ["rpc_method", "rpc_status_code"],
+    buckets=names.LATENCY_BUCKETS_S,
+)
+_QUEUE = Histogram(
+    names.METRIC_RPC_SERVER_QUEUE,
+    "Time between a caller's send and the start of its handler.",
+    ["rpc_method"],
+    buckets=names.LATENCY_BUCKETS_S,
+)
+_IN_FLIGHT = Gauge(names.METRIC_IN_FLIGHT, "Calls being served.")
+
+
+def serve_metrics(address: str) -> None:
+    """Serve `/metrics` on `host:port` from a thread of its own; an empty address serves none."""
+    if address and not telemetry_disabled():
+        host, _, port = address.rpartition(":")
+        start_http_server(int(port), addr=host)
+
+
+def observe_server(method: str, code: str, duration_s: float, queue_s: float) -> None:
+    """Count a served call."""
+    if _ON:
+        _SERVER.labels(method, code).observe(duration_s)
+        _QUEUE.labels(method).observe(queue_s)
+
+
+def observe_client(method: str, code: str, duration_s: float) -> None:
+    """Count a call made."""
+    if _ON:
+        _CLIENT.labels(method, code).observe(duration_s)
+
+
+def count_in_flight(change: int) -> None:
+    """Add to the number of calls being served."""
+    if _ON:
+        _IN_FLIGHT.inc(change)
+
+
+_ON = not telemetry_disabled()

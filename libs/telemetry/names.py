@@ -1,0 +1,70 @@
+"""Every name that telemetry uses, once.
+
+RPC names follow the release candidate of the OpenTelemetry RPC conventions, `gen_ai.*`
+the GenAI conventions (development); what starts with `hasten.` is ours.
+"""
+
+from __future__ import annotations
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
+SCOPE = "hasten"
+
+RPC_SYSTEM = "rpc.system.name"
+RPC_METHOD = "rpc.method"
+RPC_STATUS_CODE = "rpc.status_code"
+ERROR_TYPE = "error.type"
+SERVER_ADDRESS = "server.address"
+SERVICE_NAME = "service.name"
+
+GEN_AI_OPERATION = "gen_ai.operation.name"
+GEN_AI_PROVIDER = "gen_ai.provider.name"
+GEN_AI_REQUEST_MODEL = "gen_ai.request.model"
+GEN_AI_REQUEST_STREAM = "gen_ai.request.stream"
+GEN_AI_FIRST_CHUNK_S = "gen_ai.response.time_to_first_chunk"
+GEN_AI_INPUT_TOKENS = "gen_ai.usage.input_tokens"
+GEN_AI_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+GEN_AI_CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+
+TENANT_ID = "hasten.tenant.id"
+IDENTITY = "hasten.identity"
+RUN_ID = "hasten.run.id"
+POLICY = "hasten.policy"
+QUALITY = "hasten.quality"
+CACHE_LAYER = "hasten.cache.layer"
+FINISH_REASON = "hasten.finish_reason"
+DEGRADATIONS = "hasten.degradations"
+ACCOUNT = "hasten.account"
+GRANTED_MS = "hasten.granted_ms"
+QUEUE_MS = "hasten.queue_ms"
+HOP = "hasten.hop"
+
+# Metadata keys of our own on gRPC calls.
+TIMEOUT_SENT_MS = "hasten-timeout-ms"
+TRACEPARENT = "traceparent"
+AUTHORIZATION = "authorization"
+
+METRIC_RPC_SERVER = "rpc_server_call_duration_seconds"
+METRIC_RPC_CLIENT = "rpc_client_call_duration_seconds"
+METRIC_RPC_SERVER_QUEUE = "hasten_server_queue_seconds"
+METRIC_IN_FLIGHT = "hasten_server_calls_in_flight"
+
+# Seconds. The limits of the latency targets are edges, so that a share of requests
+# within a target is read off without interpolation.
+LATENCY_BUCKETS_S = (
+    0.001,
+    0.0025,
+    0.005,
+    0.015,
+    0.05,
+    0.1,
+    0.15,
+    0.3,
+    0.5,
+    0.7,
+    1.0,
+    1.5,
+    2.05,
+    5.0,
+    10.0,
+    30.0,
+)

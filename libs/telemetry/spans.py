@@ -1,0 +1,146 @@
+"""Spans of the mesh: thin, ended in `finally`, never attached across a `yield`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+
+from libs.telemetry import metrics, names
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+OK = "OK"
+
+
+def tracer() -> trace.Tracer:
+    """Return the tracer of the process; before `set_up_telemetry` it records nothing."""
+    return trace.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
+
+
+def current_trace_id() -> str:
+    """Return the current trace's id, 32 hex digits; empty outside of any trace."""
+    found = trace.get_current_span().get_span_context()
+    return f"{found.trace_id:032x}" if found.is_valid else ""
+
+
+def traceparent(span_: Span) -> str | None:
+    """Return the W3C `traceparent` that makes a remote span a child of `span_`."""
+    found = span_.get_span_context()
+    if not found.is_valid:
+        return None
+    return f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags:02x}"
+
+
+def context_of(header: str | None) -> Context:
+    """Return the context that a `traceparent` header carries; the empty one if it is not valid."""
+    if not header:
+        return Context()
+    return _PROPAGATOR.extract({names.TRACEPARENT: header}, Context())
+
+
+def set_code(span_: Span, code: str) -> None:
+    """Record how a call ended; every code but `OK` is an error."""
+    span_.set_attribute(names.RPC_STATUS_CODE, code)
+    if code != OK:
+        span_.set_attribute(names.ERROR_TYPE, code)
+        span_.set_status(Status(StatusCode.ERROR))
+
+
+@contextmanager
+def span(
+    name: str,
+    attributes: Mapping[str, AttributeValue] | None = None,
+    context: Context | None = None,
+) -> Iterator[Span]:
+    """Record what happens inside as a span of the current trace.
+
+    For plain blocks only: inside an async generator the block must not `yield`.
+    """
+    made = tracer().start_span(name, context, attributes=attributes)
+    token = otel_context.attach(trace.set_span_in_context(made, context))
+    try:
+        yield made
+    except BaseException as error:
+        made.set_attribute(names.ERROR_TYPE, type(error).__name__)
+        made.set_status(Status(StatusCode.ERROR))
+        raise
+    finally:
+        otel_context.detach(token)
+        made.end()
+
+
+class _CallSpan:
+    """A span of one RPC, and its duration as a metric. `end` is idempotent."""
+
+    __slots__ = ("_ended", "method", "span", "started_s")
+
+    def __init__(self, method: str, kind: SpanKind, context: Context | None) -> None:
+        self.method = method
+        self.started_s = time.perf_counter()
+        self._ended = False
+        self.span = tracer().start_span(
+            method, context, kind, {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: method}
+        )
+
+    def _end(self, code: str) -> float | None:
+        if self._ended:
+            return None
+        self._ended = True
+        set_code(self.span, code)
+        self.span.end()
+        return time.perf_counter() - self.started_s
+
+
+class ServerSpan(_CallSpan):
+    """The span of a call that this process serves.
+
+    The span becomes the current one of the task and stays it: each RPC is served by a
+    task of its own, whose context dies with it.
+    """
+
+    __slots__ = ("queue_s",)
+
+    def __init__(self, method: str, header: str | None) -> None:
+        super().__init__(method, SpanKind.SERVER, context_of(header))
+        self.queue_s = 0.0
+        otel_context.attach(trace.set_span_in_context(self.span))
+        metrics.count_in_flight(1)
+
+    def end(self, code: str) -> None:
+        """End the span with the call's status code."""
+        duration_s = self._end(code)
+        if duration_s is not None:
+            metrics.count_in_flight(-1)
+            metrics.observe_server(self.method, code, duration_s, self.queue_s)
+
+
+class ClientSpan(_CallSpan):
+    """The span of a call that this process makes; its parent is the current span."""
+
+    __slots__ = ()
+
+    def __init__(self, method: str) -> None:
+        super().__init__(method, SpanKind.CLIENT, None)
+
+    def end(self, code: str) -> None:
+        """End the span with the call's status code."""
+        duration_s = self._end(code)
+        if duration_s is not None:
+            metrics.observe_client(self.method, code, duration_s)
+
+
+def server_span(method: str, header: str | None) -> ServerSpan:
+    """Start the span of a call that is served; `header` is its `traceparent`."""
+    return ServerSpan(method, header)
+
+
+def client_span(method: str) -> ClientSpan:
+    """Start the span of a call that is made."""
+    return ClientSpan(method)

@@ -1,0 +1,179 @@
+"""Values of `hasten.answer.v1`; each means what the proto's comment says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from libs.values.account import Account
+from libs.values.basics import Citation, Filter, FinishReason, Passage, Quality, Turn, Usage
+
+
+class CacheControl(IntEnum):
+    """How the cache may be used for one request."""
+
+    DEFAULT = 0
+    BYPASS = 1
+    NO_STORE = 2
+    ONLY_IF_CACHED = 3
+    REFRESH = 4
+
+    @property
+    def reads(self) -> bool:
+        """True if stored answers may be used."""
+        return self not in (CacheControl.BYPASS, CacheControl.REFRESH)
+
+    @property
+    def stores(self) -> bool:
+        """True if the answer may be stored."""
+        return self in (CacheControl.DEFAULT, CacheControl.REFRESH)
+
+
+class Render(IntEnum):
+    """How text is cut into events."""
+
+    UNSPECIFIED = 0
+    TOKEN = 1
+    BLOCK = 2
+
+
+class AnswerState(IntEnum):
+    """What an answer is worth."""
+
+    UNSPECIFIED = 0
+    COMPLETE = 1
+    PARTIAL = 2
+    UNSUPPORTED = 3
+    REFUSED = 4
+
+
+class CacheLayer(IntEnum):
+    """Layers of the answer cache."""
+
+    NONE = 0
+    EXACT = 1
+    PROMPT = 2
+    SEMANTIC = 3
+
+
+class Verdict(IntEnum):
+    """A caller's judgement of an answer."""
+
+    UNSPECIFIED = 0
+    GOOD = 1
+    BAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question and how it is to be answered; times are with the call's `Budget`."""
+
+    tenant_id: str
+    question: str
+    history: tuple[Turn, ...] = ()
+    collection: str = "default"
+    filters: tuple[Filter, ...] = ()
+    policy: str = "interactive"
+    first_text_by_s: float | None = None
+    minimum_quality: Quality = Quality.UNSPECIFIED
+    cache_control: CacheControl = CacheControl.DEFAULT
+    render: Render = Render.TOKEN
+    output_schema: str = ""
+    resumable: bool = False
+    scope: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """Something a run did without, and why."""
+
+    hop: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run sets out to do; times are seconds from its start."""
+
+    run_id: str
+    trace_id: str
+    policy: str
+    first_text_by_s: float
+    end_by_s: float
+    target_quality: Quality
+    degradations: tuple[Degradation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished:
+    """A stage ended `at_s` seconds into the run."""
+
+    hop: str
+    at_s: float
+    outcome: str
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The passages behind an answer, best first."""
+
+    passages: tuple[Passage, ...]
+    index_version: int
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """All text and citations sent so far are withdrawn."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoAway:
+    """This server drains and ends in `time_left_s` seconds."""
+
+    time_left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHit:
+    """The stored answer that was replayed."""
+
+    layer: CacheLayer
+    similarity: float
+    age_s: float
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The end of a run."""
+
+    finish_reason: FinishReason
+    answer_state: AnswerState
+    quality: Quality
+    account: Account
+    degradations: tuple[Degradation, ...] = ()
+    model: str = ""
+    usage: Usage | None = None
+    cache_hit: CacheHit | None = None
+
+
+Event = Plan | StageFinished | Sources | TextDelta | Citation | Revised | GoAway | Completed
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerEvent:
+    """An event and its position in the run, from 1."""
+
+    sequence: int
+    event: Event

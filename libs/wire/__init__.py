@@ -1,0 +1,43 @@
+"""Values to messages and back, for servicers and clients alone."""
+
+from libs.wire.account import account_from, account_to
+from libs.wire.answers import event_from, event_to, question_from, question_to
+from libs.wire.basics import (
+    citation_from,
+    citation_to,
+    duration,
+    filters_from,
+    filters_to,
+    passage_from,
+    passage_to,
+    seconds,
+    timing_from,
+    timing_to,
+    turns_from,
+    turns_to,
+    usage_from,
+    usage_to,
+)
+
+__all__ = [
+    "account_from",
+    "account_to",
+    "citation_from",
+    "citation_to",
+    "duration",
+    "event_from",
+    "event_to",
+    "filters_from",
+    "filters_to",
+    "passage_from",
+    "passage_to",
+    "question_from",
+    "question_to",
+    "seconds",
+    "timing_from",
+    "timing_to",
+    "turns_from",
+    "turns_to",
+    "usage_from",
+    "usage_to",
+]
