@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from libs.errors import EventLogUnavailableError, FencedError, RunNotFoundError
 
@@ -29,10 +29,14 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return 1
 """
-# KEYS: fence. ARGV: TTL in ms.
+# KEYS: stream, fence. ARGV: TTL in ms, events.
 _OPEN = """
-local token = redis.call('INCR', KEYS[1])
+local token = redis.call('INCR', KEYS[2])
+for i = 2, #ARGV do
+  redis.call('XADD', KEYS[1], string.format('%.0f-0', i - 1), 'e', ARGV[i])
+end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[2], ARGV[1])
 return token
 """
 _BLOCK_MS = 500
@@ -72,15 +76,23 @@ class EventLog:
         self._append_script = redis.register_script(_APPEND)
         self._open_script = redis.register_script(_OPEN)
 
-    async def open(self, tenant_id: str, name: str) -> Writer:
+    async def open(self, tenant_id: str, name: str, events: Sequence[bytes] = ()) -> Writer:
         """Take over the log; whoever wrote before can no longer append.
 
+        Args:
+            tenant_id: whose log it is.
+            name: the log's name.
+            events: the first events of a log that is new, numbered from 1.
+
         Raises:
+            FencedError: `events` were given and the log is not new.
             EventLogUnavailableError: Redis does not answer.
         """
-        fence = self._key(tenant_id, name, "fence")
+        args: list[int | bytes] = [self._ttl_ms, *events]
         try:
-            token = await self._open_script(keys=[fence], args=[self._ttl_ms])
+            token = await self._open_script(keys=self._keys(tenant_id, name), args=args)
+        except ResponseError as error:
+            raise FencedError(f"{name}: the log is not new") from error
         except RedisError as error:
             raise _unavailable(error) from error
         return Writer(tenant_id, name, int(token))
@@ -92,15 +104,10 @@ class EventLog:
             FencedError: another writer has taken over, or the log has expired.
             EventLogUnavailableError: Redis does not answer.
         """
-        keys = [
-            self._key(writer.tenant_id, writer.name, "events"),
-            self._key(writer.tenant_id, writer.name, "fence"),
-        ]
+        keys = self._keys(writer.tenant_id, writer.name)
         args: list[int | bytes] = [writer.token, self._ttl_ms, first_number, *events]
         try:
             done = await self._append_script(keys=keys, args=args)
-        except NoScriptError as error:
-            raise _unavailable(error) from error
         except ResponseError as error:
             raise FencedError(f"{writer.name}: number {first_number} is taken") from error
         except RedisError as error:
@@ -155,6 +162,9 @@ class EventLog:
                 yield rows
             elif not await self.exists(tenant_id, name):
                 raise RunNotFoundError(f"{self._kind} {name} is not known, or has expired")
+
+    def _keys(self, tenant_id: str, name: str) -> list[str]:
+        return [self._key(tenant_id, name, part) for part in ("events", "fence")]
 
     def _key(self, tenant_id: str, name: str, part: str) -> str:
         # The braces put both keys of a log into one slot of a Redis Cluster.

@@ -12,13 +12,15 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from libs.config import ConfigError, ServiceConfig
+from libs.config import ConfigError, ServiceConfig, load
 from libs.server.identity import Identities
 from libs.server.interceptor import Guard
 from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
@@ -64,27 +66,38 @@ class Served:
     open_services: Sequence[str] = ()
 
 
-Build = Callable[[], AbstractAsyncContextManager[Served]]
+Config = TypeVar("Config", bound=ServiceConfig)
+Build = Callable[[Config], AbstractAsyncContextManager[Served]]
 
 
-def run(config: ServiceConfig, build: Build) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return.
+def run(kind: type[Config], build: Build[Config]) -> None:
+    """Read the settings, build, and serve until SIGTERM or SIGINT; then drain and return.
 
-    A setting that does not fit ends the process with status 2 and a line that says why.
+    A setting that does not fit ends the process with a line that says why.
+
+    Args:
+        kind: the service's settings.
+        build: makes the service's parts from them, and ends them again.
     """
-    service = type(config).__name__.removesuffix("Config").lower()
+    service = kind.__name__.removesuffix("Config").lower()
+    try:
+        config = load(kind)
+    except ConfigError as error:
+        sys.exit(f"{service}: {error}")
     set_up_logs(service, config.log_level)
     telemetry = set_up_telemetry(service)
     try:
         serve_metrics(config.metrics_address)
-        asyncio.run(_serve(config, build))
+        asyncio.run(_serve(config, partial(build, config)))
     except ConfigError as error:
         sys.exit(f"{service}: {error}")
     finally:
         telemetry.close()
 
 
-async def _serve(config: ServiceConfig, build: Build) -> None:
+async def _serve(
+    config: ServiceConfig, build: Callable[[], AbstractAsyncContextManager[Served]]
+) -> None:
     stopping = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, stopping.set)

@@ -32,6 +32,7 @@ from libs.wire.basics import (
     citation_from,
     citation_to,
     duration,
+    enumeration,
     filters_from,
     filters_to,
     passage_from,
@@ -66,7 +67,11 @@ def question_to(question: Question) -> pb.StreamAnswerRequest:
 
 
 def question_from(request: pb.StreamAnswerRequest) -> Question:
-    """Return the question of a request, with the contract's defaults filled in."""
+    """Return the question of a request, with the contract's defaults filled in.
+
+    Raises:
+        InvalidFieldError: an enum has a value that this version does not know.
+    """
     by_s = seconds(request.first_text_by) if request.HasField("first_text_by") else None
     return Question(
         tenant_id=request.tenant_id,
@@ -76,9 +81,9 @@ def question_from(request: pb.StreamAnswerRequest) -> Question:
         filters=filters_from(request.filters),
         policy=request.policy or "interactive",
         first_text_by_s=by_s,
-        minimum_quality=Quality(request.minimum_quality),
-        cache_control=CacheControl(request.cache_control),
-        render=Render(request.render) if request.render else Render.TOKEN,
+        minimum_quality=enumeration(Quality, request.minimum_quality, "minimum_quality"),
+        cache_control=enumeration(CacheControl, request.cache_control, "cache_control"),
+        render=enumeration(Render, request.render, "render") or Render.TOKEN,
         output_schema=request.output_schema,
         resumable=request.resumable,
         scope=request.scope,

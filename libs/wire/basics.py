@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import IntEnum
+from typing import TypeVar
 
 from google.protobuf import duration_pb2
 
 from hasten.common.v1 import common_pb2 as pb
+from libs.errors import InvalidFieldError
 from libs.values import Citation, Filter, Passage, Role, Timing, Turn, Usage
 
 _NANOS = 1_000_000_000
+EnumValue = TypeVar("EnumValue", bound=IntEnum)
+
+
+def enumeration(
+    kind: type[EnumValue], number: int, field: str, *, required: bool = False
+) -> EnumValue:
+    """Return the enum value of a request's number.
+
+    Raises:
+        InvalidFieldError: this version knows no such value, or none was given where one
+            is required.
+    """
+    try:
+        value = kind(number)
+    except ValueError as error:
+        raise InvalidFieldError(field, f"{number} is no known value") from error
+    if required and not value:
+        raise InvalidFieldError(field, "must be set")
+    return value
 
 
 def duration(seconds_: float) -> duration_pb2.Duration:
@@ -64,8 +86,15 @@ def turns_to(turns: Iterable[Turn]) -> list[pb.Turn]:
 
 
 def turns_from(messages: Iterable[pb.Turn]) -> tuple[Turn, ...]:
-    """Return the conversation of messages."""
-    return tuple(Turn(Role(each.role), each.text) for each in messages)
+    """Return the conversation of messages.
+
+    Raises:
+        InvalidFieldError: somebody spoke whom this version does not know.
+    """
+    return tuple(
+        Turn(enumeration(Role, each.role, f"history[{index}].role"), each.text)
+        for index, each in enumerate(messages)
+    )
 
 
 def passage_to(passage: Passage) -> pb.Passage:

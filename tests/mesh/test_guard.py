@@ -100,10 +100,11 @@ async def test_a_budget_becomes_the_deadline_of_the_next_hop(
 ) -> None:
     with spending(Budget.of(2.0)):
         await list_models(connection)
-    assert 1.5 < servicer.seen["budget"].remaining_s() <= 2.0
+    assert 1.5 < servicer.seen["budget"].remaining_s() < 2.05
     with spending(Budget.of(60.0)):
         await list_models(connection, limit_s=0.9)
-    assert 0.5 < servicer.seen["budget"].remaining_s() <= 0.9
+    # gRPC counts the deadline from the arrival, on another clock: equal but for jitter.
+    assert 0.5 < servicer.seen["budget"].remaining_s() < 0.95
 
 
 async def test_a_hop_does_not_start_without_time(servicer: Playful, connection: Connection) -> None:

@@ -1,0 +1,261 @@
+"""The command `hasten`, for operators and developers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.home import Home, NoMeshError
+from cli.valkey import NoRedisError
+from libs.errors import MeshError
+from libs.values import CacheControl, Filter, Question, Render
+
+app = typer.Typer(
+    help="Answers questions with an LLM inside a latency budget.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+config_app = typer.Typer(help="Look at the settings.", no_args_is_help=True)
+eval_app = typer.Typer(help="Measure how good it is.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(eval_app, name="eval")
+
+Result = TypeVar("Result")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)?")
+_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Tenant = Annotated[str, typer.Option(help="On whose behalf.")]
+Collection = Annotated[str, typer.Option(help="Which documents.")]
+
+
+class SlipError(Exception):
+    """What the user typed cannot be meant."""
+
+
+def main() -> None:
+    """Run the command; what a user can mend ends it with one line and status 1."""
+    try:
+        app()
+    except MeshError as error:
+        _give_up(f"{error.reason}: {error}")
+    except (NoMeshError, NoRedisError, SlipError) as error:
+        _give_up(str(error))
+
+
+def _give_up(line: str) -> NoReturn:
+    print(f"hasten: {line}", file=sys.stderr)  # noqa: T201 - what a command line is for
+    sys.exit(1)
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    return asyncio.run(work)
+
+
+def _seconds(text: str | None, option: str) -> float | None:
+    """Return a duration such as `700ms`, `2s` or `700` (milliseconds) in seconds."""
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise SlipError(f"{option}: {text!r} is no duration; write 700ms, 2s or 700 (milliseconds)")
+    return float(match[1]) * _UNITS_S[match[2] or "ms"]
+
+
+def _filters(given: list[str]) -> tuple[Filter, ...]:
+    """Return `key=value` conditions; values of the same key are alternatives."""
+    by_key: dict[str, list[str]] = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals:
+            raise SlipError(f"--filter: {each!r} is not of the form key=value")
+        by_key.setdefault(key, []).append(value)
+    return tuple(Filter(key, tuple(values)) for key, values in by_key.items())
+
+
+def _member(kind: Any, text: str, option: str) -> Any:
+    names = {str(each.name).lower().replace("_", "-"): each for each in kind}
+    if text not in names:
+        raise SlipError(f"{option}: {text!r} is not one of {', '.join(names)}")
+    return names[text]
+
+
+@app.command()
+def up(
+    edge_port: Annotated[int, typer.Option(help="Port of HTTP; 0 takes a free one.")] = 0,
+) -> None:
+    """Start Valkey, the services and the trace store, and keep them running until Ctrl-C."""
+    from cli.layout import plan_layout  # noqa: PLC0415 - a slow import, needed here alone
+    from cli.supervisor import StartError, running  # noqa: PLC0415
+
+    console = _console()
+
+    async def serve() -> None:
+        stopping = asyncio.Event()
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(sig, stopping.set)
+        home = Home()
+        layout = plan_layout(home, edge_port=edge_port)
+        console.print(f"starting {len(layout.processes)} processes, logs in {home.root}/logs")
+        waiting = asyncio.create_task(stopping.wait())
+        async with running(layout, home, console.print):
+            table = Table(box=None)
+            table.add_column("service")
+            table.add_column("where")
+            for name, address in layout.place.addresses.items():
+                table.add_row(name, address)
+            console.print(table)
+            console.print('ready: try `hasten ingest docs` and `hasten ask "..."`; Ctrl-C ends it')
+            await waiting
+            console.print("draining")
+
+    try:
+        _run(serve())
+    except StartError as error:
+        _give_up(str(error))
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders to read.")],
+    collection: Collection = "default",
+    tenant: Tenant = "default",
+    *,
+    as_json: Json = False,
+) -> None:
+    """Store Markdown, text and JSONL files as documents to answer from."""
+    from cli import ingesting  # noqa: PLC0415
+
+    documents = ingesting.read_paths(paths)
+    console = Console(stderr=True, highlight=False)
+    done = _run(ingesting.ingest(Home().find(), tenant, collection, documents, console))
+    ingesting.tell(done, as_json=as_json)
+    if done.unreadable and not done.document_count:
+        sys.exit(1)
+
+
+@app.command()
+def ask(  # noqa: PLR0913, PLR0917 - each argument is an option of the command
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    budget: Annotated[
+        str | None, typer.Option(help="Time to the first text: 700ms, 2s; default by policy.")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(help="Time to the hard end; default by policy.")
+    ] = None,
+    collection: Collection = "default",
+    tenant: Tenant = "default",
+    policy: Annotated[str, typer.Option(help="Name of the policy.")] = "interactive",
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", help="key=value on metadata; repeatable.")
+    ] = None,
+    cache: Annotated[
+        str, typer.Option(help="default, bypass, no-store, only-if-cached, refresh.")
+    ] = "default",
+    render: Annotated[str, typer.Option(help="token or block.")] = "token",
+    *,
+    explain: Annotated[
+        bool, typer.Option("--explain/--no-explain", help="Show where the time went.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Ask a question, and see the answer come."""
+    from cli import asking  # noqa: PLC0415
+
+    asked = Question(
+        tenant_id=tenant,
+        question=question,
+        collection=collection,
+        filters=_filters(filters or []),
+        policy=policy,
+        first_text_by_s=_seconds(budget, "--budget"),
+        cache_control=_member(CacheControl, cache, "--cache"),
+        render=_member(Render, render, "--render"),
+    )
+    console = _console()
+    place, deadline_s = Home().find(), _seconds(deadline, "--deadline")
+    answer = _run(asking.ask_aloud(place, asked, deadline_s, None if as_json else console))
+    if as_json:
+        typer.echo(asking.as_json(answer))
+    else:
+        asking.show_ending(console, answer, explain=explain)
+
+
+@app.command()
+def trace(
+    trace_id: Annotated[
+        str | None, typer.Argument(help="The trace, or the first digits of its id.")
+    ] = None,
+    *,
+    last: Annotated[bool, typer.Option("--last", help="The newest answer (default).")] = False,
+    slowest: Annotated[bool, typer.Option("--slowest", help="The slowest answer.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show one request hop by hop: what it was granted, what it used."""
+    from cli import tracing  # noqa: PLC0415
+    from libs.values.traces import TraceOrder  # noqa: PLC0415
+
+    if last and slowest:
+        raise SlipError("--last and --slowest exclude each other")
+    order = TraceOrder.SLOWEST if slowest else TraceOrder.NEWEST
+    spans = _run(tracing.find_trace(Home().find(), trace_id, order))
+    if as_json:
+        typer.echo(tracing.trace_json(spans))
+    else:
+        tracing.show_trace(_console(), spans)
+
+
+@eval_app.command("retrieval")
+def eval_retrieval(
+    path: Annotated[Path, typer.Argument(help="A file in SQuAD's format.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Measure recall@k, MRR and how often the extractive answer holds a right one."""
+    from cli import evaluating  # noqa: PLC0415
+
+    console = Console(stderr=True, highlight=False)
+    figures = _run(evaluating.evaluate(Home().find(), path, console))
+    evaluating.tell(figures, as_json=as_json)
+
+
+@config_app.command("check")
+def config_check(*, as_json: Json = False) -> None:
+    """Read every setting as the services would, and say what would not fit."""
+    from cli import checking  # noqa: PLC0415
+
+    findings = list(checking.check_settings())
+    if as_json:
+        typer.echo(checking.findings_json(findings))
+    for finding in [] if as_json else findings:
+        typer.echo(f"{'error' if finding.fatal else 'warning'}: {finding.service}: {finding.text}")
+    if any(finding.fatal for finding in findings):
+        sys.exit(1)
+    if not as_json and not findings:
+        typer.echo("every setting fits")
+
+
+@app.command()
+def demo() -> None:
+    """Start a mesh, ingest real documents, ask, and show where the time went."""
+    from cli.demo import run_demo  # noqa: PLC0415
+
+    _run(run_demo(_console()))
+
+
+if __name__ == "__main__":
+    main()

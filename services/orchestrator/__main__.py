@@ -1,0 +1,85 @@
+"""The orchestrator process: `python -m services.orchestrator`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from libs.clients import Connection
+from libs.clients.cache import CacheClient
+from libs.clients.embedding import EmbeddingClient
+from libs.clients.generation import GenerationClient
+from libs.clients.retrieval import RetrievalClient
+from libs.eventlog import EventLog
+from libs.redislink import open_redis
+from libs.server import Served, run
+from services.orchestrator.catalog import Catalog
+from services.orchestrator.config import OrchestratorConfig
+from services.orchestrator.hops import Clients
+from services.orchestrator.keeping import Keeper
+from services.orchestrator.policy import load_policies
+from services.orchestrator.runlog import Codec, RunLog
+from services.orchestrator.runs import Parts, Runs
+from services.orchestrator.servicer import OrchestratorServicer, decode_event, encode_event
+from services.orchestrator.stops import Stops
+
+# Longer than the event log's blocking reads, short enough to notice a frozen Redis.
+_REDIS_TIMEOUT_S = 1.5
+_SETTLE_S = 2.0
+_CATALOG_WAIT_S = 5.0
+
+
+@asynccontextmanager
+async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
+    """Build every part once, by hand."""
+    policies = load_policies(config.policies_file)
+    async with AsyncExitStack() as stack:
+        redis = open_redis(str(config.redis_url), timeout_s=_REDIS_TIMEOUT_S)
+        stack.push_async_callback(redis.aclose)
+        clients = await _connect(config, stack)
+        catalog = Catalog(clients.generation)
+        keeper = Keeper(clients.cache)
+        stops = Stops(redis)
+        log = RunLog(
+            EventLog(redis, kind="run", ttl_s=config.run_ttl_s), Codec(encode_event, decode_event)
+        )
+        runs = Runs(Parts(clients, catalog, keeper, policies, log, stops))
+        servicer = OrchestratorServicer(runs, policies)
+        background = [
+            asyncio.create_task(catalog.keep_current()),
+            asyncio.create_task(stops.listen(runs.stop_here)),
+        ]
+        yield Served(
+            servicer.NAME,
+            servicer.register,
+            warm=partial(catalog.known, _CATALOG_WAIT_S),
+            drain=partial(runs.go_away, config.grace_s),
+        )
+        await runs.settle(_SETTLE_S)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+
+
+async def _connect(config: OrchestratorConfig, stack: AsyncExitStack) -> Clients:
+    async def to(target: str) -> Connection:
+        token = config.token.get_secret_value()
+        return await stack.enter_async_context(Connection.open(target, token=token))
+
+    return Clients(
+        CacheClient(await to(config.cache_target)),
+        EmbeddingClient(await to(config.embedding_target)),
+        RetrievalClient(await to(config.retrieval_target)),
+        GenerationClient(await to(config.generation_target)),
+    )
+
+
+def main() -> None:
+    """Build and serve."""
+    run(OrchestratorConfig, build)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,417 @@
+"""The life of one question, from the exact lookup to the last event.
+
+Read top to bottom: a stored answer, passages, a written answer, or an honest refusal. A
+lookup that hits at any time before text was shown wins over all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from libs.budget import Budget
+from libs.errors import MeshError
+from libs.values import (
+    AnswerState,
+    CacheControl,
+    CacheHit,
+    CacheLayer,
+    Degradation,
+    FinishReason,
+    ModelTier,
+    Question,
+    Revised,
+    Sources,
+    StageFinished,
+)
+from libs.values.cache import Answer, Lookup
+from libs.values.embedding import Embeddings
+from libs.values.generation import Model, Prompt
+from services.orchestrator.ground import NO_GROUND, Ground
+from services.orchestrator.hops import CALLERS_FAULT, Calling, Clients, Found, Hops, outcome_of
+from services.orchestrator.keeping import Keeper
+from services.orchestrator.plan import (
+    EMBEDDING,
+    GENERATION,
+    NO_TIME,
+    RETRIEVAL,
+    SEMANTIC,
+    choose,
+)
+from services.orchestrator.policy import Policy
+from services.orchestrator.prompt import asked_of, digest, prompt_of, query_of
+from services.orchestrator.report import Report
+from services.orchestrator.run import Run, numbered
+from services.orchestrator.schema import satisfies
+from services.orchestrator.writing import Clocks, Writing, Written
+
+Result = TypeVar("Result")
+
+# The share of a caller's patience kept for sending, so that what is late by the jitter of
+# a busy machine still arrives; never more than so many seconds.
+_RESERVE_SHARE = 0.05
+_MOST_RESERVE_S = 0.030
+
+
+class StoredAnswerFound(Exception):  # noqa: N818 - no error: it ends the search for an answer
+    """A lookup hit while the run was after something else."""
+
+    def __init__(self, found: Found) -> None:
+        super().__init__(found.decision.entry_id)
+        self.found = found
+
+
+class Refused(Exception):  # noqa: N818 - no error: it is an answer
+    """Nothing can be answered; the argument is a reason of `report.REFUSALS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with everything that decides how it is answered."""
+
+    question: Question
+    policy: Policy
+    model: Model
+    budget: Budget
+
+
+class Answering:
+    """Answers one question into one run."""
+
+    def __init__(
+        self, asked: Asked, run: Run, report: Report, clients: Clients, keeper: Keeper
+    ) -> None:
+        self._question = asked.question
+        self._policy = asked.policy
+        self._model = asked.model
+        self._budget = asked.budget
+        self._run = run
+        self._report = report
+        self._clients = clients
+        self._keeper = keeper
+        self._ledger = report.ledger
+        self._hops = Hops(clients, self._ledger)
+        self._key = asked_of(asked.question, asked.policy, asked.model)
+        self._rungs = choose(asked.budget.patience_s(), asked.policy, asked.model.tier)
+        self._lookups: list[Calling[Found]] = []
+        most_s = min(_MOST_RESERVE_S, _RESERVE_SHARE * asked.budget.patience_s())
+        self._reserve_s = max(asked.policy.costs.deliver, most_s)
+
+    async def run(self) -> None:
+        """Answer, and finish the run whatever happens.
+
+        Raises:
+            asyncio.CancelledError: the caller left, and nobody had stopped the run.
+        """
+        try:
+            await self._answer()
+            self._run.finish()
+        except MeshError as error:
+            self._report.stop()
+            self._run.finish(error)
+        except asyncio.CancelledError:
+            self._report.stop()
+            self._run.finish()
+            if not self._run.stopped:
+                raise
+        finally:
+            await self._hops.close()
+
+    async def _answer(self) -> None:
+        try:
+            await self._look_up_exact()
+            vector = await self._embed()
+            ground = await self._find(vector)
+            prompt = self._prompt(self._rungs.tier, ground)
+            await self._look_up_prompt(prompt)
+            written = await self._write(ground)
+        except StoredAnswerFound as stored:
+            self._replay(stored.found)
+        except Refused as refused:
+            self._report.refuse(str(refused))
+        else:
+            self._complete(written, ground, prompt, vector)
+
+    # -- a stored answer ---------------------------------------------------------------
+
+    async def _look_up_exact(self) -> None:
+        """Give the exact lookup its head start; it goes on beside the rest if it needs more."""
+        if self._question.cache_control.reads:
+            calling = self._hops.lookup(self._lookup(CacheLayer.EXACT), self._lookup_limit_s())
+            self._lookups.append(calling)
+            with self._ledger.waiting(calling.record):
+                await asyncio.wait({calling.task}, timeout=self._policy.head_start_s)
+            self._check_lookups()
+        self._begin()
+
+    async def _look_up_prompt(self, prompt: Prompt) -> None:
+        """Look for an answer to the very same prompt: documents may change around it."""
+        if not (self._question.cache_control.reads and prompt.passages):
+            return
+        lookup = replace(
+            self._lookup(CacheLayer.PROMPT), prompt_sha256=digest(prompt, self._model.name)
+        )
+        self._lookups.append(self._hops.lookup(lookup, self._lookup_limit_s()))
+        await self._settle_lookups()
+
+    def _lookup(self, layer: CacheLayer) -> Lookup:
+        return Lookup(
+            tenant_id=self._question.tenant_id,
+            layer=layer,
+            asked=self._key,
+            min_similarity=self._policy.min_similarity,
+            minimum_quality=self._question.minimum_quality or self._rungs.quality,
+        )
+
+    async def _settle_lookups(self) -> None:
+        """Wait for every lookup under way; each ends by its own limit.
+
+        Raises:
+            StoredAnswerFound: one of them hit.
+        """
+        while self._lookups:
+            await self._wait(self._lookups)
+
+    async def _until(self, calling: Calling[Result]) -> Result:
+        """Wait for a hop, and for lookups beside it.
+
+        Raises:
+            StoredAnswerFound: a lookup hit meanwhile.
+            MeshError: the hop failed.
+        """
+        while not calling.task.done():
+            waited_for: list[Calling[Any]] = [calling, *self._lookups]
+            await self._wait(waited_for)
+        return calling.task.result()
+
+    async def _wait(self, calls: Sequence[Calling[Any]]) -> None:
+        since_s = self._budget.clock()
+        tasks = [calling.task for calling in calls]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done = [calling.record for calling in calls if calling.task.done()]
+        self._ledger.waited(since_s, max(done, key=lambda record: record.ended_s or 0.0))
+        self._check_lookups()
+
+    def _check_lookups(self) -> None:
+        """Drop the lookups that missed or failed.
+
+        Raises:
+            StoredAnswerFound: one of them hit.
+        """
+        for calling in [each for each in self._lookups if each.task.done()]:
+            self._lookups.remove(calling)
+            error = calling.task.exception()
+            if error is not None and not isinstance(error, MeshError):
+                raise error
+            if error is None and calling.task.result().decision.hit:
+                raise StoredAnswerFound(calling.task.result())
+            self._stage(calling.record.hop, calling.record.outcome)
+
+    def _replay(self, found: Found) -> None:
+        """Send a stored answer as it was, with what is true of it today."""
+        decision = found.decision
+        hit = CacheHit(found.layer, decision.similarity or 0.0, decision.age_s, decision.entry_id)
+        events = [numbered.event for numbered in found.events]
+        if found.layer is CacheLayer.PROMPT:
+            # The sources were read just now and are sent already; those are current.
+            events = [event for event in events if not isinstance(event, Sources)]
+        else:
+            self._begin()
+        self._report.replay(events, decision, hit)
+
+    # -- passages ----------------------------------------------------------------------
+
+    async def _embed(self) -> Embeddings | None:
+        """Return the question as a vector; None if there is no time or nobody to make it."""
+        if not self._rungs.dense:
+            self._ledger.skip(EMBEDDING, NO_TIME)
+            return None
+        costs = self._policy.costs
+        after_s = max(costs.semantic, costs.retrieval) + self._rungs.tail_s(costs)
+        calling = self._hops.embed(self._question.question, self._limit_s(after_s))
+        try:
+            vector = await self._until(calling)
+        except MeshError as error:
+            self._lose(EMBEDDING, error)
+            return None
+        self._stage(EMBEDDING, "ok")
+        return vector
+
+    async def _find(self, vector: Embeddings | None) -> Ground:
+        """Search documents and stored meanings at once.
+
+        Raises:
+            StoredAnswerFound: a stored answer of the same meaning serves.
+            Refused: there is nothing to answer from.
+            MeshError: the caller asked for something that cannot be.
+        """
+        self._look_up_meaning(vector)
+        if self._question.cache_control is CacheControl.ONLY_IF_CACHED:
+            await self._settle_lookups()
+            raise Refused("NOT_CACHED")
+        ground = await self._search(vector)
+        await self._settle_lookups()
+        if ground.passages:
+            self._run.emit(ground.sources())
+        elif not self._may_go_unsupported(ground):
+            raise Refused("NOTHING_FOUND" if ground.searched else "NOT_SEARCHED")
+        return ground
+
+    def _look_up_meaning(self, vector: Embeddings | None) -> None:
+        if not self._question.cache_control.reads:
+            return
+        if vector is None:
+            self._ledger.skip(SEMANTIC, "NO_VECTOR")
+            return
+        lookup = replace(
+            self._lookup(CacheLayer.SEMANTIC),
+            embedding=vector[0],
+            embedding_fingerprint=vector.fingerprint,
+        )
+        self._lookups.append(self._hops.lookup(lookup, self._lookup_limit_s()))
+
+    async def _search(self, vector: Embeddings | None) -> Ground:
+        query = query_of(self._question, self._policy, vector)
+        limit_s = self._limit_s(self._rungs.tail_s(self._policy.costs))
+        calling = self._hops.search(query, limit_s)
+        try:
+            found = await self._until(calling)
+        except CALLERS_FAULT:
+            raise
+        except MeshError as error:
+            self._lose(RETRIEVAL, error)
+            return NO_GROUND
+        ground = Ground.of(found, self._question.collection)
+        outcome = calling.record.outcome
+        self._stage(RETRIEVAL, outcome, len(ground.passages))
+        if outcome != "ok":
+            self._report.lose(Degradation(RETRIEVAL, outcome))
+        return ground
+
+    def _may_go_unsupported(self, ground: Ground) -> bool:
+        """Return whether a model may answer without sources: only while nobody can search."""
+        return (
+            self._policy.unsupported
+            and not ground.searched
+            and self._rungs.tier is not ModelTier.EXTRACTIVE
+        )
+
+    # -- the text ----------------------------------------------------------------------
+
+    async def _write(self, ground: Ground) -> Written:
+        """Have the answer written; without the model, take it from the passages.
+
+        Raises:
+            Refused: neither can be done in time.
+        """
+        tiers = [self._rungs.tier]
+        if ground.passages and self._rungs.tier is not ModelTier.EXTRACTIVE:
+            tiers.append(ModelTier.EXTRACTIVE)
+        for tier in tiers:
+            quality = ground.quality(tier)
+            if quality < self._question.minimum_quality:
+                raise Refused("BELOW_MINIMUM")
+            self._report.quality = quality
+            writing = self._writing(tier)
+            try:
+                with self._ledger.waiting(writing.record):
+                    written = await writing.run(self._prompt(tier, ground), self._clocks(tier))
+            except MeshError as error:
+                self._lose(GENERATION, error)
+                if self._is_all_there_is(writing.written, tier):
+                    return writing.written.ended(FinishReason.INTERRUPTED)
+                continue
+            self._stage(GENERATION, writing.record.outcome)
+            return written
+        raise Refused("NOT_WRITTEN")
+
+    def _writing(self, tier: ModelTier) -> Writing:
+        granted_s = self._clocks(tier).total_s
+        record = self._ledger.start(GENERATION, granted_s)
+        return Writing(self._clients.generation, record, self._report.text)
+
+    def _is_all_there_is(self, written: Written, tier: ModelTier) -> bool:
+        """Return whether a broken text stays; else what was shown of it is withdrawn."""
+        if not written.events:
+            return False
+        costs = self._policy.costs
+        if tier is ModelTier.EXTRACTIVE or self._budget.remaining_s() < (
+            costs.extract + costs.deliver
+        ):
+            return True
+        self._report.revise(Revised("MODEL_INTERRUPTED"))
+        return False
+
+    def _clocks(self, tier: ModelTier) -> Clocks:
+        """Return the clocks of a text; a model leaves time to do without it."""
+        fallback_s = 0.0 if tier is ModelTier.EXTRACTIVE else self._policy.costs.extract
+        patience_s = self._budget.patience_s() - self._reserve_s - fallback_s
+        if self._ledger.first_text_at_s is not None:
+            # Text was shown and withdrawn: what counts now is the end.
+            patience_s = self._budget.remaining_s() - self._reserve_s
+        return Clocks(max(0.0, patience_s), max(0.0, self._budget.remaining_s() - self._reserve_s))
+
+    def _prompt(self, tier: ModelTier, ground: Ground) -> Prompt:
+        return prompt_of(self._question, self._policy, tier, ground.passages)
+
+    def _complete(
+        self, written: Written, ground: Ground, prompt: Prompt, vector: Embeddings | None
+    ) -> None:
+        """Send the last event, and keep the answer if it is whole."""
+        if written.finish_reason is FinishReason.NO_ANSWER and not written.events:
+            self._report.refuse("NOT_IN_SOURCES")
+            return
+        if written.finish_reason.is_whole and not satisfies(
+            written.text, self._question.output_schema
+        ):
+            written = written.ended(FinishReason.INVALID_OUTPUT)
+        completed = self._report.complete(written, _state(written.finish_reason, ground))
+        if completed.answer_state is not AnswerState.COMPLETE:
+            return
+        if self._question.cache_control.stores:
+            answer = Answer(
+                tenant_id=self._question.tenant_id,
+                asked=self._key,
+                entry_id=self._run.run_id,
+                events=numbered(ground.sources(), *written.events),
+                finish_reason=completed.finish_reason,
+                quality=completed.quality,
+                degraded=bool(completed.degradations),
+                model=completed.model,
+                prompt_sha256=digest(prompt, self._model.name),
+                embedding=b"" if vector is None else vector[0],
+                embedding_fingerprint="" if vector is None else vector.fingerprint,
+                sources=ground.versions(),
+                store_id=ground.store_id,
+            )
+            self._keeper.keep(answer)
+
+    # -- time and telling --------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Send the plan."""
+        self._report.begin(self._rungs, self._budget)
+
+    def _limit_s(self, after_s: float) -> float:
+        """Return a hop's hard limit: what is left but for the median of what must follow."""
+        return max(0.0, self._budget.patience_s() - after_s - self._reserve_s)
+
+    def _lookup_limit_s(self) -> float:
+        """Return a lookup's limit: a cache that is slow must not cost what a miss costs."""
+        tail_s = self._rungs.tail_s(self._policy.costs)
+        return min(self._policy.lookup_limit_s, self._limit_s(tail_s))
+
+    def _lose(self, hop: str, error: MeshError) -> None:
+        self._stage(hop, outcome_of(error))
+        self._report.lose(Degradation(hop, outcome_of(error)))
+
+    def _stage(self, hop: str, outcome: str, count: int = 0) -> None:
+        self._run.emit(StageFinished(hop, self._ledger.elapsed_s(), outcome, count))
+
+
+def _state(reason: FinishReason, ground: Ground) -> AnswerState:
+    if not reason.is_whole:
+        return AnswerState.PARTIAL
+    return AnswerState.COMPLETE if ground.passages else AnswerState.UNSUPPORTED

@@ -1,0 +1,27 @@
+"""What an operator may set for the orchestrator, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, RedisDsn
+
+from libs.config import ServiceConfig
+
+
+class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
+    """Settings of the orchestrator, each read from `ORCHESTRATOR_<FIELD>`."""
+
+    redis_url: RedisDsn = Field(
+        RedisDsn("redis://127.0.0.1:6379/0"), description="Redis or Valkey that holds the event log"
+    )
+    cache_target: str = Field("127.0.0.1:50052", description="where the cache service is")
+    embedding_target: str = Field("127.0.0.1:50053", description="where the embedding service is")
+    retrieval_target: str = Field("127.0.0.1:50054", description="where the retrieval service is")
+    generation_target: str = Field("127.0.0.1:50055", description="where the generation service is")
+    policies_file: Path | None = Field(
+        None, description="TOML file with a table per policy, over the built-in ones"
+    )
+    run_ttl_s: float = Field(
+        3600.0, gt=0, description="seconds that a run can be followed after its last event"
+    )

@@ -1,0 +1,155 @@
+"""The calls a run makes, each with its limit, each noted in the run's ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from libs.clients.cache import CacheClient
+from libs.clients.embedding import EmbeddingClient
+from libs.clients.generation import GenerationClient
+from libs.clients.retrieval import RetrievalClient
+from libs.errors import (
+    BudgetExhaustedError,
+    CollectionNotFoundError,
+    InvalidFieldError,
+    MeshError,
+    TenantNotAllowedError,
+)
+from libs.values import AnswerEvent, CacheLayer
+from libs.values.cache import Decision, Lookup
+from libs.values.embedding import Embeddings
+from libs.values.retrieval import PassageList, SearchQuery
+from services.orchestrator.ledger import HopRecord, Ledger
+from services.orchestrator.plan import EMBEDDING, EXACT, PROMPT, RETRIEVAL, SEMANTIC
+
+TIMED_OUT = "TIMED_OUT"
+# What the caller did wrong; no lesser answer would make it right.
+CALLERS_FAULT = (CollectionNotFoundError, InvalidFieldError, TenantNotAllowedError)
+
+_LAYER_HOPS = {
+    CacheLayer.EXACT: EXACT,
+    CacheLayer.PROMPT: PROMPT,
+    CacheLayer.SEMANTIC: SEMANTIC,
+}
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The services a run calls."""
+
+    cache: CacheClient
+    embedding: EmbeddingClient
+    retrieval: RetrievalClient
+    generation: GenerationClient
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The outcome of a lookup, with all events of a hit."""
+
+    layer: CacheLayer
+    decision: Decision
+    events: tuple[AnswerEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Calling(Generic[Result]):
+    """A hop under way."""
+
+    record: HopRecord
+    task: asyncio.Task[Result]
+
+
+def outcome_of(error: MeshError) -> str:
+    """Return the reason of a failure as accounts and degradations name it."""
+    return TIMED_OUT if isinstance(error, BudgetExhaustedError) else error.reason
+
+
+@contextmanager
+def noted(record: HopRecord) -> Iterator[None]:
+    """End the record of a hop by what happens inside, if that does not end it itself."""
+    try:
+        yield
+    except MeshError as error:
+        record.end(outcome_of(error))
+        raise
+    finally:
+        record.end("cancelled")
+
+
+class Hops:
+    """Starts the calls of one run and cancels those that are not needed any more."""
+
+    def __init__(self, clients: Clients, ledger: Ledger) -> None:
+        self._clients = clients
+        self._ledger = ledger
+        self._tasks: list[asyncio.Task[object]] = []
+
+    def lookup(self, lookup: Lookup, limit_s: float) -> Calling[Found]:
+        """Look up a stored answer in one layer."""
+        record = self._ledger.start(_LAYER_HOPS[lookup.layer], limit_s)
+        return self._calling(record, self._lookup(record, lookup))
+
+    def embed(self, question: str, limit_s: float) -> Calling[Embeddings]:
+        """Turn the question into a vector."""
+        record = self._ledger.start(EMBEDDING, limit_s)
+        return self._calling(record, self._embed(record, question))
+
+    def search(self, query: SearchQuery, limit_s: float) -> Calling[PassageList]:
+        """Find passages; the best list that came within the limit."""
+        record = self._ledger.start(RETRIEVAL, limit_s)
+        return self._calling(record, self._search(record, query))
+
+    async def close(self) -> None:
+        """Cancel what is still under way, and wait until it is gone."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _calling(
+        self, record: HopRecord, work: Coroutine[object, object, Result]
+    ) -> Calling[Result]:
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return Calling(record, task)
+
+    async def _lookup(self, record: HopRecord, lookup: Lookup) -> Found:
+        client = self._clients.cache
+        with noted(record):
+            async with client.lookup(lookup, limit_s=record.granted_s) as found:
+                events = tuple([event async for batch in found.events for event in batch])
+            decision = found.decision
+            outcome = "hit" if decision.hit else f"miss:{decision.reason}"
+            record.end(outcome, decision.timing)
+            return Found(lookup.layer, decision, events)
+
+    async def _embed(self, record: HopRecord, question: str) -> Embeddings:
+        with noted(record):
+            embeddings = await self._clients.embedding.embed([question], limit_s=record.granted_s)
+            record.end("ok", embeddings.timing)
+            return embeddings
+
+    async def _search(self, record: HopRecord, query: SearchQuery) -> PassageList:
+        best: PassageList | None = None
+        with noted(record):
+            try:
+                search = self._clients.retrieval.search(query, limit_s=record.granted_s)
+                async with search as lists:
+                    async for each in lists:
+                        best = each
+            except CALLERS_FAULT:
+                raise
+            except MeshError as error:
+                if best is None:
+                    raise
+                record.end(outcome_of(error), best.timing)
+                return best
+            if best is None:
+                raise BudgetExhaustedError("retrieval sent no list", hop=RETRIEVAL)
+            record.end("ok", best.timing)
+            return best

@@ -1,0 +1,179 @@
+"""Policies: how long callers of a kind wait, and what they accept meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from libs.config import ConfigError
+from libs.errors import PolicyNotFoundError
+
+SYSTEM_PROMPT = (
+    "You answer questions from the passages you are given, and from nothing else. "
+    "Answer in the language of the question, in at most five sentences, the most important "
+    "first. If the passages do not hold the answer, say so in one sentence and stop. "
+    "Never invent names, numbers or citations."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What each step is expected to take, in seconds: the median, until it is learned.
+
+    The first three rows of the brief's table of targets, cut to what the steps cost where
+    everything runs on one machine.
+    """
+
+    exact: float = 0.003
+    embedding: float = 0.010
+    semantic: float = 0.005
+    lexical: float = 0.008
+    retrieval: float = 0.012
+    prompt: float = 0.003
+    extract: float = 0.008
+    model_first_text: float = 0.500
+    deliver: float = 0.003
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How questions of one kind are answered.
+
+    Attributes:
+        name: what callers say.
+        first_text_s: default time to the first text; the p99 target of the brief.
+        end_s: default time to the hard end.
+        head_start_s: how long the exact lookup goes alone, about its p95.
+        lookup_limit_s: hard limit of a lookup in the cache.
+        passages: passages given to the model, 1 to 100.
+        max_output_tokens: tokens an answer may have, 1 to 64,000.
+        min_similarity: raises the cache's floor for semantic hits, in [0, 1].
+        unsupported: True lets a model answer without sources while retrieval is dead.
+        system: the instructions a model gets.
+        costs: what the steps are expected to take.
+    """
+
+    name: str
+    first_text_s: float = 2.05
+    end_s: float = 20.0
+    head_start_s: float = 0.003
+    lookup_limit_s: float = 0.050
+    passages: int = 6
+    max_output_tokens: int = 512
+    min_similarity: float | None = None
+    unsupported: bool = False
+    system: str = SYSTEM_PROMPT
+    costs: Costs = field(default_factory=Costs)
+
+    def __post_init__(self) -> None:
+        """Check what no type can say.
+
+        Raises:
+            ValueError: a field is outside its limits; the message starts with its name.
+        """
+        _need(self.first_text_s > 0, "first_text_s", "must be above 0")
+        _need(self.end_s >= self.first_text_s, "end_s", "must be at least first_text_s")
+        _need(self.head_start_s >= 0, "head_start_s", "must not be negative")
+        _need(self.lookup_limit_s > 0, "lookup_limit_s", "must be above 0")
+        _need(1 <= self.passages <= 100, "passages", "must be 1 to 100")  # noqa: PLR2004
+        most = 64_000
+        _need(1 <= self.max_output_tokens <= most, "max_output_tokens", f"must be 1 to {most}")
+        floor = self.min_similarity
+        _need(floor is None or 0 <= floor <= 1, "min_similarity", "must be in [0, 1]")
+        for cost in fields(self.costs):
+            _need(getattr(self.costs, cost.name) >= 0, f"costs.{cost.name}", "must not be negative")
+
+    @property
+    def system_version(self) -> str:
+        """A digest of the system prompt: part of what an answer depends on."""
+        return hashlib.sha256(self.system.encode()).hexdigest()[:16]
+
+    def settings_fingerprint(self, model: str) -> str:
+        """Return a digest of everything here that changes the text of an answer."""
+        settings = [model, self.passages, self.max_output_tokens, self.unsupported]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+
+
+class Policies:
+    """The configured policies by name; `interactive` and `patient` are always there."""
+
+    def __init__(self, policies: dict[str, Policy]) -> None:
+        self._policies = policies
+
+    def named(self, name: str) -> Policy:
+        """Return a policy.
+
+        Raises:
+            PolicyNotFoundError: none of that name is configured.
+        """
+        if name not in self._policies:
+            known = ", ".join(sorted(self._policies))
+            raise PolicyNotFoundError(f"policy: {name!r} is not one of {known}", policy=name)
+        return self._policies[name]
+
+
+def load_policies(path: Path | None) -> Policies:
+    """Read `[name]` tables of a TOML file over the built-in policies.
+
+    Raises:
+        ConfigError: the file cannot be read, or a field is unknown, of another type or
+            outside its limits; the message names it.
+    """
+    tables: dict[str, Any] = {"interactive": {}, "patient": {"first_text_s": 8.0, "end_s": 60.0}}
+    if path is not None:
+        try:
+            tables |= tomllib.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"ORCHESTRATOR_POLICIES_FILE={str(path)!r}: {error}") from error
+    return Policies({name: _policy(name, table) for name, table in tables.items()})
+
+
+def _policy(name: str, table: Any) -> Policy:
+    if not isinstance(table, dict):
+        raise ConfigError(f"policy {name!r}: must be a table")
+    try:
+        costs = _checked(Costs, table.get("costs", {}), "costs.")
+        rest = {key: value for key, value in table.items() if key != "costs"}
+        return Policy(name, costs=Costs(**costs), **_checked(Policy, rest, ""))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"policy {name!r}: {error}") from error
+
+
+def _checked(kind: type[Any], table: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the table if its keys and types are those of `kind`.
+
+    Raises:
+        ValueError: a key is unknown, or its value is of another type.
+    """
+    types = {each.name: str(each.type) for each in fields(kind)}
+    for key, value in table.items():
+        if key not in types or key == "name":
+            raise ValueError(f"{prefix}{key}: unknown")
+        wanted: dict[str, Any] = {
+            "float": (int, float),
+            "float | None": (int, float),
+            "int": int,
+            "bool": bool,
+        }
+        holds = wanted.get(types[key], str)
+        if not isinstance(value, holds) or (isinstance(value, bool) and types[key] != "bool"):
+            raise ValueError(f"{prefix}{key}: {value!r} is no {types[key]}")
+    return table
+
+
+# What TOML gives for a field's type; everything else here is text.
+_HOLDS: dict[str, Any] = {
+    "float": (int, float),
+    "float | None": (int, float),
+    "int": int,
+    "bool": bool,
+}
+
+
+def _need(holds: bool, name: str, problem: str) -> None:  # noqa: FBT001 - reads as an assertion
+    if not holds:
+        raise ValueError(f"{name}: {problem}")

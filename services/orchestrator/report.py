@@ -1,0 +1,167 @@
+"""What a run tells its caller and its trace: text, refusals, the last event, the account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from opentelemetry.trace import Span
+
+from libs.budget import Budget
+from libs.telemetry import names
+from libs.values import (
+    AnswerState,
+    CacheHit,
+    Citation,
+    Completed,
+    Degradation,
+    Event,
+    FinishReason,
+    ModelTier,
+    Plan,
+    Quality,
+    Question,
+    Revised,
+    TextDelta,
+    Usage,
+)
+from libs.values.account_json import account_to_json
+from libs.values.cache import Decision
+from services.orchestrator.ledger import Ledger
+from services.orchestrator.plan import Rungs, given_up
+from services.orchestrator.render import Renderer
+from services.orchestrator.run import Run
+from services.orchestrator.writing import Written
+
+REFUSALS = {
+    "NOTHING_FOUND": "No answer: nothing in the collection speaks of this.",
+    "NOT_IN_SOURCES": "No answer: the passages that were found do not hold it.",
+    "NOT_SEARCHED": "No answer: the documents could not be searched in time.",
+    "NOT_WRITTEN": "No answer: it could not be written in time.",
+    "NOT_CACHED": "No answer: it is not in the cache, and only the cache was to be asked.",
+    "BELOW_MINIMUM": "No answer: what could be answered now is below the quality asked for.",
+    "STOPPED": "No answer: the run was stopped.",
+}
+
+
+class Report:
+    """Tells one run's story.
+
+    Attributes:
+        ledger: the account in the making.
+        quality: the rung that the text now written will reach.
+    """
+
+    def __init__(
+        self, question: Question, run: Run, ledger: Ledger, span: Span, best: ModelTier
+    ) -> None:
+        self.ledger = ledger
+        self.quality = Quality.UNSPECIFIED
+        self._question = question
+        self._run = run
+        self._span = span
+        self._best = best
+        self._renderer = Renderer(question.render)
+        self._lost: list[Degradation] = []
+        self._begun = False
+
+    def begin(self, rungs: Rungs, budget: Budget) -> None:
+        """Send the plan, once."""
+        if self._begun:
+            return
+        self._begun = True
+        self._lost += given_up(rungs, self._best)
+        context = self._span.get_span_context()
+        plan = Plan(
+            run_id=self._run.run_id,
+            trace_id=f"{context.trace_id:032x}" if context.is_valid else "",
+            policy=self._question.policy,
+            first_text_by_s=budget.first_text_by_s - self.ledger.started_s,
+            end_by_s=budget.end_by_s - self.ledger.started_s,
+            target_quality=rungs.quality,
+            degradations=tuple(self._lost),
+        )
+        self._run.emit(plan)
+
+    def lose(self, degradation: Degradation) -> None:
+        """Note something that the run does without."""
+        if degradation not in self._lost:
+            self._lost.append(degradation)
+
+    def text(self, event: TextDelta | Citation) -> None:
+        """Send a piece of the text as far as rendering lets it through."""
+        self._send(self._renderer.feed(event))
+
+    def revise(self, revised: Revised) -> None:
+        """Withdraw the text sent so far."""
+        self._send(self._renderer.feed(revised))
+
+    def replay(self, events: Iterable[Event], decision: Decision, hit: CacheHit) -> None:
+        """Send a stored answer, all at once."""
+        self.ledger.saw_text()
+        rendered = [ready for event in events for ready in self._renderer.feed(event)]
+        rendered += self._renderer.end()
+        self.quality = decision.quality
+        completed = self._last(
+            decision.finish_reason, AnswerState.COMPLETE, decision.model, hit=hit
+        )
+        self._run.emit(*rendered, completed)
+
+    def complete(self, written: Written, state: AnswerState) -> Completed:
+        """Send what is left of the text, and the last event."""
+        self._send(self._renderer.end())
+        completed = self._last(written.finish_reason, state, written.model, usage=written.usage)
+        self._run.emit(completed)
+        return completed
+
+    def refuse(self, reason: str) -> None:
+        """Say that there is no answer, and why."""
+        self.lose(Degradation("answer", reason))
+        self._refuse(FinishReason.NO_ANSWER, reason)
+
+    def stop(self) -> None:
+        """End the text where it is, as `StopAnswer` asked."""
+        if self.ledger.first_text_at_s is None:
+            self._refuse(FinishReason.STOPPED, "STOPPED")
+            return
+        self._send(self._renderer.end())
+        self._run.emit(self._last(FinishReason.STOPPED, AnswerState.PARTIAL, ""))
+
+    def _refuse(self, finish_reason: FinishReason, reason: str) -> None:
+        self.quality = Quality.REFUSAL
+        self.ledger.saw_text()
+        completed = self._last(finish_reason, AnswerState.REFUSED, "")
+        self._run.emit(TextDelta(REFUSALS[reason]), completed)
+
+    def _send(self, events: Iterable[Event]) -> None:
+        ready = list(events)
+        if any(isinstance(event, TextDelta) for event in ready):
+            self.ledger.saw_text()
+        if ready:
+            self._run.emit(*ready)
+
+    def _last(
+        self,
+        reason: FinishReason,
+        state: AnswerState,
+        model: str,
+        *,
+        usage: Usage | None = None,
+        hit: CacheHit | None = None,
+    ) -> Completed:
+        account = self.ledger.close()
+        lost = tuple(self._lost)
+        completed = Completed(reason, state, self.quality, account, lost, model, usage, hit)
+        _describe(self._span, completed, lost)
+        return completed
+
+
+def _describe(span: Span, completed: Completed, lost: Sequence[Degradation]) -> None:
+    """Write onto the root span what an operator asks of a trace."""
+    if not span.is_recording():
+        return
+    span.set_attribute(names.ACCOUNT, account_to_json(completed.account))
+    span.set_attribute(names.QUALITY, completed.quality.name)
+    span.set_attribute(names.FINISH_REASON, completed.finish_reason.name)
+    span.set_attribute(names.DEGRADATIONS, [f"{each.hop}:{each.reason}" for each in lost])
+    hit = completed.cache_hit
+    span.set_attribute(names.CACHE_LAYER, "MISS" if hit is None else hit.layer.name)

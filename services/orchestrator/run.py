@@ -1,0 +1,103 @@
+"""One answer in the making: its numbered events, and those who read them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+from libs.errors import MeshError
+from libs.values import AnswerEvent, Event
+
+
+class Run:
+    """The events of one answer, from the first to the last.
+
+    Attributes:
+        run_id: the run's name.
+        tenant_id: whose run it is.
+        resumable: True if it goes on when its readers leave.
+        events: what has happened so far, numbered from 1.
+        error: what the run failed with, if it has.
+        done: True once nothing more will happen.
+        stopped: True once somebody asked it to end.
+        logged_count: events that are in the event log.
+        task: what answers; cancelled when nobody wants the answer any more.
+    """
+
+    def __init__(self, run_id: str, tenant_id: str, *, resumable: bool) -> None:
+        self.run_id = run_id
+        self.tenant_id = tenant_id
+        self.resumable = resumable
+        self.events: list[AnswerEvent] = []
+        self.error: MeshError | None = None
+        self.done = False
+        self.stopped = False
+        self.task: asyncio.Task[None] | None = None
+        self.logged_count = 0
+        self._reader_count = 0
+        self._changed = asyncio.Event()
+
+    def emit(self, *events: Event) -> None:
+        """Append events; those of one call reach a reader together."""
+        for event in events:
+            self.events.append(AnswerEvent(len(self.events) + 1, event))
+        self._notify()
+
+    def finish(self, error: MeshError | None = None) -> None:
+        """Note that nothing more will happen."""
+        self.error = error
+        self.done = True
+        self._notify()
+
+    def stop(self) -> None:
+        """End the run: its task is cancelled, and completes it as stopped."""
+        self.stopped = True
+        if self.task is not None:
+            self.task.cancel()
+
+    async def read(self, after: int = 0) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        """Yield events above `after` as they come, those that are ready together at once.
+
+        The last reader to leave cancels a run that is not resumable.
+
+        Raises:
+            MeshError: what the run failed with.
+        """
+        self._reader_count += 1
+        try:
+            while True:
+                changed = self._changed
+                ready = self.events[after:]
+                if self.error is not None:
+                    # The last event of a failed run is for the log alone.
+                    raise self.error
+                if ready:
+                    after += len(ready)
+                    yield ready
+                elif self.done:
+                    break
+                else:
+                    await changed.wait()
+        finally:
+            self._reader_count -= 1
+            if not (self._reader_count or self.done or self.resumable) and self.task:
+                self.task.cancel()
+
+    async def unlogged(self, gather_s: float) -> AsyncIterator[None]:
+        """Yield whenever there are events that are not logged; ends when all are."""
+        while not (self.done and self.logged_count == len(self.events)):
+            changed = self._changed
+            if self.logged_count == len(self.events):
+                await changed.wait()
+            if not self.done:
+                await asyncio.sleep(gather_s)
+            yield
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def numbered(*events: Event) -> tuple[AnswerEvent, ...]:
+    """Return events numbered from 1."""
+    return tuple(AnswerEvent(number, event) for number, event in enumerate(events, 1))

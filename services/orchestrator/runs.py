@@ -1,0 +1,184 @@
+"""Every run of this replica, and how those of others are reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from opentelemetry import trace
+
+from libs.budget import Budget
+from libs.clients.cache import CacheClient
+from libs.errors import RunNotFoundError
+from libs.telemetry import names
+from libs.values import AnswerEvent, CacheHit, Completed, GoAway, Question, Verdict
+from services.orchestrator.answering import Answering, Asked
+from services.orchestrator.catalog import Catalog
+from services.orchestrator.hops import Clients
+from services.orchestrator.keeping import Keeper
+from services.orchestrator.ledger import Ledger
+from services.orchestrator.policy import Policies
+from services.orchestrator.report import Report
+from services.orchestrator.run import Run
+from services.orchestrator.runlog import RunLog
+from services.orchestrator.stops import Stops
+
+_LOG = logging.getLogger(__name__)
+# How long a run may not be in the log yet although its caller knows its name.
+_LOG_LAG_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs are made with."""
+
+    clients: Clients
+    catalog: Catalog
+    keeper: Keeper
+    policies: Policies
+    log: RunLog
+    stops: Stops
+
+
+class Runs:
+    """Starts, follows, stops and judges runs."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._live: dict[tuple[str, str], Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, question: Question, budget: Budget) -> Run:
+        """Start to answer a question.
+
+        Raises:
+            PolicyNotFoundError: there is no policy of that name.
+        """
+        policy = self._parts.policies.named(question.policy)
+        model = self._parts.catalog.best()
+        run = Run(secrets.token_hex(16), question.tenant_id, resumable=question.resumable)
+        span = trace.get_current_span()
+        span.set_attribute(names.RUN_ID, run.run_id)
+        span.set_attribute(names.POLICY, policy.name)
+        report = Report(question, run, Ledger(budget.clock), span, model.tier)
+        asked = Asked(question, policy, model, budget)
+        answering = Answering(asked, run, report, self._parts.clients, self._parts.keeper)
+        self._live[run.tenant_id, run.run_id] = run
+        run.task = self._spawn(answering.run())
+        self._spawn(self._record(run))
+        return run
+
+    async def watch(
+        self, tenant_id: str, run_id: str, after: int
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        """Yield a run's events above `after`, wherever it runs or ran.
+
+        Raises:
+            RunNotFoundError: there is no such run of this tenant.
+            EventLogUnavailableError: the log does not answer.
+        """
+        run = self._live.get((tenant_id, run_id))
+        events = self._follow(tenant_id, run_id, after) if run is None else run.read(after)
+        async with aclosing(events) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def stop(self, tenant_id: str, run_id: str) -> bool:
+        """End a run, wherever it runs; return False if it had ended.
+
+        Raises:
+            RunNotFoundError: there is no such run of this tenant.
+            EventLogUnavailableError: the log does not answer.
+        """
+        if self.stop_here(tenant_id, run_id):
+            return True
+        if await self._end_of(tenant_id, run_id) is not None:
+            return False
+        return await self._parts.stops.publish(tenant_id, run_id)
+
+    def stop_here(self, tenant_id: str, run_id: str) -> bool:
+        """End a run of this replica; return False if there is none that still runs."""
+        run = self._live.get((tenant_id, run_id))
+        if run is None or run.done:
+            return False
+        run.stop()
+        return True
+
+    async def report(self, tenant_id: str, run_id: str, verdict: Verdict) -> bool:
+        """Judge the answer of a run; return True if a stored answer was removed.
+
+        Raises:
+            RunNotFoundError: there is no such run of this tenant.
+            EventLogUnavailableError: the log does not answer.
+        """
+        completed = await self._end_of(tenant_id, run_id)
+        hit = completed.cache_hit if completed else None
+        return await _report(self._parts.clients.cache, tenant_id, hit, run_id, verdict)
+
+    def go_away(self, time_left_s: float) -> None:
+        """Tell the readers of every run that this replica ends."""
+        for run in self._live.values():
+            if not run.done:
+                run.emit(GoAway(time_left_s))
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until runs are logged and answers stored, but no longer than `timeout_s`."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+        await self._parts.keeper.settle(timeout_s)
+
+    async def _record(self, run: Run) -> None:
+        """Log a run; it counts as live until its last event is in the log."""
+        try:
+            await self._parts.log.record(run)
+        finally:
+            if run.done:
+                del self._live[run.tenant_id, run.run_id]
+            elif run.task is not None:
+                # Not logged, but still to be stopped and followed here.
+                run.task.add_done_callback(lambda _: self._live.pop((run.tenant_id, run.run_id)))
+
+    async def _follow(
+        self, tenant_id: str, run_id: str, after: int
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        await self._wait_for_log(tenant_id, run_id)
+        async for batch in self._parts.log.follow(tenant_id, run_id, after):
+            yield batch
+
+    async def _end_of(self, tenant_id: str, run_id: str) -> Completed | None:
+        """Return a run's last event; None if it has not ended."""
+        run = self._live.get((tenant_id, run_id))
+        if run is None:
+            await self._wait_for_log(tenant_id, run_id)
+        events = run.events if run else await self._parts.log.events(tenant_id, run_id)
+        last = events[-1].event if events else None
+        return last if isinstance(last, Completed) else None
+
+    async def _wait_for_log(self, tenant_id: str, run_id: str) -> None:
+        """Give a run that has just begun on another replica the time to be logged."""
+        if not await self._parts.log.exists(tenant_id, run_id):
+            await asyncio.sleep(_LOG_LAG_S)
+            if not await self._parts.log.exists(tenant_id, run_id):
+                raise RunNotFoundError(f"run_id: {run_id!r} is not known, or has expired")
+
+    def _spawn(self, work: object) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _LOG.error("a run broke", exc_info=task.exception())
+
+
+async def _report(
+    cache: CacheClient, tenant_id: str, hit: CacheHit | None, run_id: str, verdict: Verdict
+) -> bool:
+    entry_id = run_id if hit is None else hit.entry_id
+    return (await cache.report(tenant_id, entry_id, verdict)).removed

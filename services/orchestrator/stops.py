@@ -1,0 +1,56 @@
+"""Tells every replica which runs are to end; the one that has it ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from libs.errors import EventLogUnavailableError
+
+_LOG = logging.getLogger(__name__)
+_CHANNEL = "hasten:run:stops"
+_POLL_S = 0.4
+_RETRY_S = 0.25
+
+
+class Stops:
+    """A Redis channel that all orchestrators listen to."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis
+
+    async def publish(self, tenant_id: str, run_id: str) -> bool:
+        """Ask for a run's end; return False if no replica listens.
+
+        Raises:
+            EventLogUnavailableError: Redis does not answer.
+        """
+        try:
+            return bool(await self._redis.publish(_CHANNEL, json.dumps([tenant_id, run_id])))
+        except RedisError as error:
+            raise EventLogUnavailableError("the stop cannot be passed on now") from error
+
+    async def listen(self, stop: Callable[[str, str], object]) -> None:
+        """Call `stop(tenant_id, run_id)` for each run that is to end, until cancelled."""
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(_CHANNEL)
+                    await _pass_on(channel, stop)
+            except RedisError as error:
+                _LOG.debug("stops of other replicas are not heard: %s", type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+
+
+async def _pass_on(channel: Any, stop: Callable[[str, str], object]) -> None:
+    while True:
+        message = await channel.get_message(timeout=_POLL_S)
+        if message is not None:
+            tenant_id, run_id = json.loads(message["data"])
+            stop(tenant_id, run_id)
