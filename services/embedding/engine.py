@@ -1,0 +1,83 @@
+"""What computes vectors, and the choice between those who can."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from libs.config import ConfigError
+from services.embedding.config import EmbeddingConfig
+from services.embedding.manifest import SOURCE
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What an engine's model is and takes.
+
+    Attributes:
+        name: the model's name.
+        fingerprint: digest of all that decides what a vector is.
+        dimensions: length of a vector.
+        languages: languages it knows, as BCP 47 tags.
+        max_tokens: tokens it reads of a text; the rest is cut off.
+    """
+
+    name: str
+    fingerprint: str
+    dimensions: int
+    languages: tuple[str, ...]
+    max_tokens: int
+
+
+class Engine(Protocol):
+    """Turns texts into vectors. Blocks; called from one thread at a time."""
+
+    @property
+    def model(self) -> Model:
+        """The model behind the vectors."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> list[bytes]:
+        """Return each text's vector: float32, little endian, L2-normalised.
+
+        A text's vector does not depend on the texts beside it, up to rounding.
+        """
+        ...
+
+
+def open_engine(config: EmbeddingConfig) -> Engine:
+    """Load the engine that `config` names; blocks for the time that takes.
+
+    Raises:
+        ModelFilesError: its files are missing or damaged.
+        ConfigError: its packages are not installed.
+    """
+    threads = config.threads or default_threads()
+    # Imported here, so that neither engine needs the other's packages.
+    if config.engine == "sentence-transformers":
+        try:
+            from services.embedding.torch_engine import TorchEngine  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"EMBEDDING_ENGINE={config.engine!r} needs the extra `torch`: {error}"
+            ) from error
+        return TorchEngine(
+            config.source_dir or config.model_dir / SOURCE,
+            config.source_name,
+            languages=config.languages,
+            device=config.device,
+            threads=threads,
+        )
+    from services.embedding.onnx_engine import OnnxEngine  # noqa: PLC0415
+
+    return OnnxEngine(config.model_dir, config.precision, threads=threads)
+
+
+def default_threads() -> int:
+    """Return the threads of one run: half of the cores this process may use, 1 to 4.
+
+    The other half serves the processes beside it; a short text gains nothing past four.
+    """
+    return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
