@@ -67,8 +67,13 @@ bench: $(VENV)/dev.stamp $(MODEL) ## Speed, as ratios within one run
 .PHONY: model
 model: $(MODEL) ## Build the encoder's ONNX graphs from the published weights
 
-$(MODEL): $(VENV)/run.stamp
+# The build looks at what is there and leaves it alone if it is whole.
+$(MODEL): | $(VENV)/run.stamp
 	$(BIN)/python -m services.embedding.build --out $(dir $(MODEL))
+
+.PHONY: torch
+torch: $(VENV)/dev.stamp ## Add the reference encoder, for the parity tests and other models
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,torch]'
 
 .PHONY: stubs
 stubs: $(VENV)/dev.stamp ## Write gen/ anew from protos/
@@ -87,8 +92,8 @@ stubs-fresh: $(VENV)/dev.stamp ## Fail if gen/ is not what protos/ says
 
 .PHONY: lock
 lock: $(VENV)/pip.stamp ## Choose the newest versions and pin them in constraints.txt
-	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager -e '.[dev]' && \
-	$(BIN)/pip freeze --exclude-editable > constraints.txt
+	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager -e '.[dev,torch]'
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
 
 .PHONY: clean
 clean: ## Remove everything that was built or stored here

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.home import Home, NoMeshError
+from cli.squad import SquadError
 from cli.valkey import NoRedisError
 from libs.errors import MeshError
 from libs.values import CacheControl, Filter, Question, Render
@@ -49,8 +50,10 @@ def main() -> None:
         app()
     except MeshError as error:
         _give_up(f"{error.reason}: {error}")
-    except (NoMeshError, NoRedisError, SlipError) as error:
+    except (NoMeshError, NoRedisError, SlipError, SquadError) as error:
         _give_up(str(error))
+    except OSError as error:
+        _give_up(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def _give_up(line: str) -> NoReturn:

@@ -28,9 +28,6 @@ class ServiceConfig(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     address: str = Field("127.0.0.1:0", description="where to listen: host:port or unix:path")
-    address_file: Path | None = Field(
-        None, description="file that is given the address once it is bound, for port 0"
-    )
     metrics_address: str = Field("", description="host:port for /metrics; empty serves none")
     grace_s: float = Field(
         10.0, ge=0, le=600, description="seconds that calls in flight get to finish at the end"

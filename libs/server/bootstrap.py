@@ -6,14 +6,12 @@ import asyncio
 import gc
 import ipaddress
 import logging
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from grpc import aio
@@ -168,15 +166,6 @@ def _announce(config: ServiceConfig, port: int) -> None:
     host = config.address.rpartition(":")[0]
     address = config.address if config.address.startswith("unix:") else f"{host}:{port}"
     _LOG.info("listens on %s", address)
-    if config.address_file is not None:
-        _write_whole(config.address_file, address)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or nothing."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, "utf-8")
-    part.replace(path)
 
 
 def _is_local(address: str) -> bool:

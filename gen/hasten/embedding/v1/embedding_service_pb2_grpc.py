@@ -79,7 +79,8 @@ class EmbeddingServiceServicer:
         """Embeds many texts in order, a block of vectors at a time, behind the calls of
         `EmbedTexts`.
 
-        Fails as `EmbedTexts` does, but takes `max_stream_texts` texts.
+        Fails as `EmbedTexts` does, but takes `max_stream_texts` texts; all of them
+        together must fit into one message of 32 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

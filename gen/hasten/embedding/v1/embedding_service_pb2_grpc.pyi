@@ -33,7 +33,8 @@ class EmbeddingServiceStub:
     """Embeds many texts in order, a block of vectors at a time, behind the calls of
     `EmbedTexts`.
 
-    Fails as `EmbedTexts` does, but takes `max_stream_texts` texts.
+    Fails as `EmbedTexts` does, but takes `max_stream_texts` texts; all of them
+    together must fit into one message of 32 MiB.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_embedding_service_pb2.GetModelRequest, _embedding_service_pb2.GetModelResponse]
     """Describes the model."""
@@ -69,7 +70,8 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Embeds many texts in order, a block of vectors at a time, behind the calls of
         `EmbedTexts`.
 
-        Fails as `EmbedTexts` does, but takes `max_stream_texts` texts.
+        Fails as `EmbedTexts` does, but takes `max_stream_texts` texts; all of them
+        together must fit into one message of 32 MiB.
         """
 
     @_abc_1.abstractmethod

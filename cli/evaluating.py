@@ -1,0 +1,145 @@
+"""`hasten eval`: how good retrieval and the extractive answer are, on questions with answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from cli.clients import connected
+from cli.home import Place
+from cli.ingesting import ingest
+from cli.squad import Found, RetrievalScore, SquadQuestion, contains_answer, read_squad, scored
+from libs.clients.embedding import EmbeddingClient
+from libs.clients.generation import GenerationClient
+from libs.clients.retrieval import RetrievalClient
+from libs.values import ModelTier, Passage, TextDelta
+from libs.values.generation import Prompt
+from libs.values.retrieval import SearchQuery
+
+_TENANT = "default"
+_LIMIT_S = 30.0
+_LISTED = 10
+# What a policy gives the writer by default.
+_PASSAGES = 6
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How good the path was on one file.
+
+    Attributes:
+        retrieval: how well documents were found.
+        extractive_accuracy: share of questions, in [0, 1], whose extractive answer holds
+            an answer that counts as right.
+        extractive_characters: mean length of those answers.
+    """
+
+    retrieval: RetrievalScore
+    extractive_accuracy: float
+    extractive_characters: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    embedding: EmbeddingClient
+    retrieval: RetrievalClient
+    generation: GenerationClient
+
+
+async def evaluate(place: Place, path: Path, console: Console) -> Figures:
+    """Store a SQuAD file's passages in a collection of their own, ask, and score.
+
+    Raises:
+        OSError: the file cannot be read.
+        SquadError: it is not of SQuAD's form.
+        MeshError: the mesh failed.
+    """
+    squad = read_squad(path)
+    collection = f"eval-{secrets.token_hex(6)}"
+    async with _connected(place) as clients:
+        try:
+            await ingest(place, _TENANT, collection, squad.documents, console)
+            asked = await _ask_all(clients, collection, squad.questions, console)
+        finally:
+            await clients.retrieval.delete_collection(_TENANT, collection, limit_s=_LIMIT_S)
+    answers = [answer for _, answer in asked]
+    right = [contains_answer(text, each.answers) for each, text in zip(squad.questions, answers)]  # noqa: B905
+    return Figures(
+        scored([found for found, _ in asked]),
+        sum(right) / len(right),
+        sum(map(len, answers)) / len(answers),
+    )
+
+
+def tell(figures: Figures, *, as_json: bool) -> None:
+    """Print the figures."""
+    if as_json:
+        typer.echo(json.dumps(asdict(figures)))
+        return
+    found = figures.retrieval
+    typer.echo(f"questions            {found.question_count}")
+    for cutoff, share in found.recall_at.items():
+        typer.echo(f"{f'recall@{cutoff}':<20} {share:.4f}")
+    typer.echo(f"MRR                  {found.mean_reciprocal_rank:.4f}")
+    typer.echo(f"extractive accuracy  {figures.extractive_accuracy:.4f}")
+    typer.echo(f"extractive length    {figures.extractive_characters:.0f} characters")
+
+
+@asynccontextmanager
+async def _connected(place: Place) -> AsyncIterator[_Clients]:
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        yield _Clients(
+            EmbeddingClient(await enter(connected(place, "embedding"))),
+            RetrievalClient(await enter(connected(place, "retrieval"))),
+            GenerationClient(await enter(connected(place, "generation"))),
+        )
+
+
+async def _ask_all(
+    clients: _Clients, collection: str, questions: Sequence[SquadQuestion], console: Console
+) -> list[tuple[Found, str]]:
+    asked: list[tuple[Found, str]] = []
+    starts = range(0, len(questions), _AT_ONCE)
+    for start in track(starts, "asking", console=console, transient=True):
+        several = questions[start : start + _AT_ONCE]
+        asked += await asyncio.gather(*(_ask(clients, collection, each) for each in several))
+    return asked
+
+
+async def _ask(clients: _Clients, collection: str, question: SquadQuestion) -> tuple[Found, str]:
+    passages = await _search(clients, collection, question.question)
+    ids = tuple(passage.document_id for passage in passages)
+    texts = tuple(passage.text for passage in passages)
+    answer = await _extract(clients, question.question, passages[:_PASSAGES])
+    return Found(question, ids, texts), answer
+
+
+async def _search(clients: _Clients, collection: str, question: str) -> tuple[Passage, ...]:
+    vector = await clients.embedding.embed([question], limit_s=_LIMIT_S)
+    query = SearchQuery(_TENANT, collection, question, vector[0], vector.fingerprint, limit=_LISTED)
+    best: tuple[Passage, ...] = ()
+    async with clients.retrieval.search(query, limit_s=_LIMIT_S) as lists:
+        async for each in lists:
+            best = each.passages
+    return best
+
+
+async def _extract(clients: _Clients, question: str, passages: tuple[Passage, ...]) -> str:
+    prompt = Prompt(_TENANT, question, ModelTier.EXTRACTIVE, passages=passages)
+    text = ""
+    async with clients.generation.generate(prompt, limit_s=_LIMIT_S) as events:
+        async for event in events:
+            if isinstance(event, TextDelta):
+                text += event.text
+    return text

@@ -1,0 +1,120 @@
+"""How long each way to an answer takes through a real mesh, against a bare echo."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from cli.clients import connected
+from cli.home import Home
+from cli.ingesting import ingest
+from cli.layout import plan_layout
+from cli.supervisor import running
+from libs.clients.answer import AnswerClient
+from libs.values import CacheControl, CacheLayer, Completed, Question
+from tests.bench.echo import echoing
+from tests.bench.passages import passages
+
+_TENANT = "bench"
+_COLLECTION = "docstrings"
+_PASSAGES = 5_000
+_ROUNDS = 20
+_PER_ROUND = 15
+_WARM_UP = 20
+
+_STORED = "How do I compute the standard deviation along an axis of an array?"
+# Another wording for each hit: one that was asked before would be an exact hit.
+_REWORDED = "How do I compute the standard deviation along an axis of an array{}?"
+_MISSED = "What does the method number {} of class {} do with its arguments?"
+
+Way = Callable[[], Awaitable[object]]
+
+
+async def measure(console: Console) -> dict[str, float]:
+    """Return medians in ms by way, taken in turns, and their ratios to the echo."""
+    home = Home(Path(os.environ.get("HASTEN_BENCH_HOME", ".hasten/bench")))
+    layout = plan_layout(home)
+    async with running(layout, home, console.print) as mesh, echoing() as echo:
+        await ingest(mesh.place, _TENANT, _COLLECTION, passages(_PASSAGES), console)
+        async with connected(mesh.place, "orchestrator") as connection:
+            client = AnswerClient(connection)
+            await _store(client)
+            ways = _ways(client, echo)
+            found = await _in_turns(ways)
+    echo_ms = found["echo_ms"]
+    return {**found, "exact_over_echo": found["exact_ms"] / echo_ms}
+
+
+async def _store(client: AnswerClient) -> None:
+    """Have the question answered and stored, so that the other ways find it."""
+    question = Question(_TENANT, _STORED, collection=_COLLECTION)
+    async with client.ask(question, limit_s=20) as events:
+        assert [event async for event in events]
+    await asyncio.sleep(1)
+
+
+def _ways(client: AnswerClient, echo: Callable[[bytes], Awaitable[bytes]]) -> dict[str, Way]:
+    numbers = itertools.count()
+
+    async def bare() -> None:
+        await echo(b"x" * 256)
+
+    async def exact() -> None:
+        await _ask(client, _STORED, CacheLayer.EXACT)
+
+    async def semantic() -> None:
+        blanks = " " + "please " * (next(numbers) % 3)
+        text = _REWORDED.format(blanks + _mark(next(numbers)))
+        await _ask(client, text, CacheLayer.SEMANTIC, CacheControl.NO_STORE)
+
+    async def miss() -> None:
+        number = next(numbers)
+        await _ask(client, _MISSED.format(number, number * 7), CacheLayer.NONE)
+
+    return {"echo_ms": bare, "exact_ms": exact, "semantic_ms": semantic, "miss_ms": miss}
+
+
+def _mark(number: int) -> str:
+    """Return punctuation that differs by number and means nothing."""
+    return "".join("!" if bit == "1" else "?" for bit in f"{number:b}")
+
+
+async def _ask(
+    client: AnswerClient,
+    text: str,
+    layer: CacheLayer,
+    control: CacheControl = CacheControl.DEFAULT,
+) -> None:
+    question = Question(_TENANT, text, collection=_COLLECTION, cache_control=control)
+    completed: Completed | None = None
+    async with client.ask(question, limit_s=20) as events:
+        async for numbered in events:
+            if isinstance(numbered.event, Completed):
+                completed = numbered.event
+    hit = completed.cache_hit if completed else None
+    got = CacheLayer.NONE if hit is None else hit.layer
+    if got is not layer:
+        msg = f"{text!r} was answered from {got.name}, not from {layer.name}"
+        raise ValueError(msg)
+
+
+async def _in_turns(ways: dict[str, Way]) -> dict[str, float]:
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for name, way in ways.items():
+        for _ in range(_WARM_UP):
+            await way()
+        took[name].clear()
+    for _ in range(_ROUNDS):
+        for name, way in ways.items():
+            for _ in range(_PER_ROUND):
+                started_s = time.perf_counter()
+                await way()
+                took[name].append((time.perf_counter() - started_s) * 1e3)
+    return {name: statistics.median(each) for name, each in took.items()}
