@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from cli.home import Home
@@ -24,7 +23,8 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 # A child that ran this long was well: its next fall is the first of a new row.
 _WELL_AFTER_S = 10.0
-_PR_SET_PDEATHSIG = 1
+# 1 is PR_SET_PDEATHSIG, 15 SIGTERM; what is set so outlives the exec.
+_TIE = "import ctypes,os,sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class StartError(Exception):
@@ -50,12 +50,12 @@ class Child:
         """Start the process; its output goes to its log."""
         with self._home.log(self.process.name).open("ab") as log:
             self._running = await asyncio.create_subprocess_exec(
-                *self.process.command,
+                *_tied_to_us(self.process.command),
                 env=dict(self.process.env),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                # Ctrl-C is for us alone: we end the children, in order.
                 start_new_session=True,
             )
 
@@ -169,6 +169,12 @@ async def running(layout: Layout, home: Home, tell: Tell) -> AsyncIterator[Mesh]
             keeping.cancel()
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this child if `hasten up` is killed and cannot."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _tied_to_us(command: Sequence[str]) -> Sequence[str]:
+    """Have the kernel end a child if we are killed and cannot; Linux knows how.
+
+    By a few lines before the child's own, and not by a `preexec_fn`: that would run in a
+    fork of this process, whose gRPC threads do not survive one.
+    """
+    if sys.platform != "linux":
+        return command
+    return (sys.executable, "-ISc", _TIE, *command)
