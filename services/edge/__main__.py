@@ -1,0 +1,93 @@
+"""The edge process: `python -m services.edge`."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+import time
+
+from prometheus_client import REGISTRY
+
+from libs.clients import Connection
+from libs.clients.answer import AnswerClient
+from libs.clients.health import HealthClient
+from libs.config import ConfigError, load
+from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
+from services.edge.answers import AnswersEndpoint, Rules
+from services.edge.app import make_app
+from services.edge.config import EdgeConfig
+from services.edge.metrics import EdgeMetrics
+from services.edge.readiness import Readiness
+from services.edge.server import bind, make_server, serve_until
+
+_LOG = logging.getLogger(__name__)
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+def main() -> None:
+    """Build every part once, by hand, and serve."""
+    try:
+        config = load(EdgeConfig)
+        set_up_logs("edge", config.log_level)
+        listening = bind(config.address)
+    except ConfigError as error:
+        sys.exit(f"edge: {error}")
+    telemetry = set_up_telemetry("edge")
+    try:
+        serve_metrics(config.metrics_address)
+        _announce(config, listening)
+        asyncio.run(_serve(config, listening))
+    finally:
+        telemetry.close()
+
+
+async def _serve(config: EdgeConfig, listening: socket.socket) -> None:
+    stopping = asyncio.Event()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sig, stopping.set)
+    token = config.token.get_secret_value()
+    async with Connection.open(config.orchestrator_target, token=token) as orchestrator:
+        readiness = Readiness(HealthClient(orchestrator), timeout_s=config.ready_timeout_s)
+        endpoint = AnswersEndpoint(
+            AnswerClient(orchestrator), _rules(config), EdgeMetrics(REGISTRY), time.monotonic
+        )
+        server = make_server(make_app(endpoint, readiness, REGISTRY), grace_s=config.grace_s)
+        await serve_until(stopping, server, listening, readiness, config.drain_s)
+
+
+def _rules(config: EdgeConfig) -> Rules:
+    hosts: frozenset[str] | None = frozenset(config.hosts.lower().replace(",", " ").split())
+    if not hosts:
+        hosts = _LOCAL_HOSTS if _is_local(config) else None
+    return Rules(
+        tenant=config.tenant,
+        hosts=hosts,
+        max_body_bytes=config.max_body_bytes,
+        body_timeout_s=config.body_timeout_s,
+        max_deadline_s=config.max_deadline_s,
+        ping_every_s=config.ping_every_s,
+        max_concurrency=config.max_concurrency,
+    )
+
+
+def _is_local(config: EdgeConfig) -> bool:
+    host = config.address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _announce(config: EdgeConfig, listening: socket.socket) -> None:
+    address = f"{config.address.rpartition(':')[0]}:{listening.getsockname()[1]}"
+    _LOG.info("listens on %s", address)
+    if not _is_local(config):
+        _LOG.warning("other machines may ask, and nobody is asked who they are")
+
+
+if __name__ == "__main__":
+    main()
