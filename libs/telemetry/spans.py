@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,13 @@ OK = "OK"
 
 def tracer() -> trace.Tracer:
     """Return the tracer of the process; before `set_up_telemetry` it records nothing."""
-    return trace.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
+    return _tracer_of(trace.get_tracer_provider())
+
+
+# The SDK makes a new one each time it is asked, which costs more than a span.
+@functools.lru_cache(maxsize=4)
+def _tracer_of(provider: trace.TracerProvider) -> trace.Tracer:
+    return provider.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
 
 
 def current_trace_id() -> str:

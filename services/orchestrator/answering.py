@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from libs.budget import Budget
-from libs.errors import MeshError
+from libs.errors import DimensionMismatchError, FingerprintMismatchError, MeshError
 from libs.values import (
     AnswerState,
     CacheControl,
@@ -143,8 +143,9 @@ class Answering:
             self._lookups.append(calling)
             with self._ledger.waiting(calling.record):
                 await asyncio.wait({calling.task}, timeout=self._policy.head_start_s)
-            self._check_lookups()
+        # The plan comes first whatever the outcome; both reach the caller together.
         self._begin()
+        self._check_lookups()
 
     async def _look_up_prompt(self, prompt: Prompt) -> None:
         """Look for an answer to the very same prompt: documents may change around it."""
@@ -217,8 +218,6 @@ class Answering:
         if found.layer is CacheLayer.PROMPT:
             # The sources were read just now and are sent already; those are current.
             events = [event for event in events if not isinstance(event, Sources)]
-        else:
-            self._begin()
         self._report.replay(events, decision, hit)
 
     # -- passages ----------------------------------------------------------------------
@@ -280,6 +279,10 @@ class Answering:
             found = await self._until(calling)
         except CALLERS_FAULT:
             raise
+        except (FingerprintMismatchError, DimensionMismatchError) as error:
+            # The documents were read by another model; their words can still be searched.
+            self._lose(EMBEDDING, error)
+            return await self._search(None)
         except MeshError as error:
             self._lose(RETRIEVAL, error)
             return NO_GROUND

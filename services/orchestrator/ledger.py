@@ -57,9 +57,15 @@ class _Wait:
 class Ledger:
     """The account of one run in the making."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], arrived_s: float | None = None) -> None:
+        """Start an account.
+
+        Args:
+            clock: seconds that only go forward.
+            arrived_s: when the run arrived, in seconds of `clock`; None is now.
+        """
         self._clock = clock
-        self.started_s = clock()
+        self.started_s = clock() if arrived_s is None else arrived_s
         self.first_text_at_s: float | None = None
         self._records: list[HopRecord] = []
         self._skipped: list[HopAccount] = []

@@ -33,17 +33,16 @@ class Rungs:
         return Quality.FULL if self.dense else Quality.LEXICAL
 
     def tail_s(self, costs: Costs) -> float:
-        """Return the seconds that must stay once the passages are there."""
+        """Return the seconds that must stay once the passages are there, delivery aside."""
         extract = self.tier is ModelTier.EXTRACTIVE
-        first_text_s = costs.extract if extract else costs.model_first_text
-        return costs.prompt + first_text_s + costs.deliver
+        return costs.prompt + (costs.extract if extract else costs.model_first_text)
 
     def cost_s(self, costs: Costs) -> float:
         """Return the seconds until the first text, expected."""
         finding_s = costs.lexical
         if self.dense:
             finding_s = costs.embedding + max(costs.semantic, costs.retrieval)
-        return costs.exact + finding_s + self.tail_s(costs)
+        return costs.exact + finding_s + self.tail_s(costs) + costs.deliver
 
 
 def choose(patience_s: float, policy: Policy, best: ModelTier) -> Rungs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import tomllib
@@ -87,15 +88,16 @@ class Policy:
         for cost in fields(self.costs):
             _need(getattr(self.costs, cost.name) >= 0, f"costs.{cost.name}", "must not be negative")
 
+    def settings_fingerprint(self, model: str) -> str:
+        """Return a digest of everything here that changes the text of an answer."""
+        return _digest(
+            model, str(self.passages), str(self.max_output_tokens), str(self.unsupported)
+        )
+
     @property
     def system_version(self) -> str:
         """A digest of the system prompt: part of what an answer depends on."""
-        return hashlib.sha256(self.system.encode()).hexdigest()[:16]
-
-    def settings_fingerprint(self, model: str) -> str:
-        """Return a digest of everything here that changes the text of an answer."""
-        settings = [model, self.passages, self.max_output_tokens, self.unsupported]
-        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+        return _digest(self.system)
 
 
 class Policies:
@@ -153,16 +155,15 @@ def _checked(kind: type[Any], table: dict[str, Any], prefix: str) -> dict[str, A
     for key, value in table.items():
         if key not in types or key == "name":
             raise ValueError(f"{prefix}{key}: unknown")
-        wanted: dict[str, Any] = {
-            "float": (int, float),
-            "float | None": (int, float),
-            "int": int,
-            "bool": bool,
-        }
-        holds = wanted.get(types[key], str)
+        holds = _HOLDS.get(types[key], str)
         if not isinstance(value, holds) or (isinstance(value, bool) and types[key] != "bool"):
             raise ValueError(f"{prefix}{key}: {value!r} is no {types[key]}")
     return table
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 # What TOML gives for a field's type; everything else here is text.

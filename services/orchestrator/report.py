@@ -35,8 +35,8 @@ from services.orchestrator.writing import Written
 REFUSALS = {
     "NOTHING_FOUND": "No answer: nothing in the collection speaks of this.",
     "NOT_IN_SOURCES": "No answer: the passages that were found do not hold it.",
-    "NOT_SEARCHED": "No answer: the documents could not be searched in time.",
-    "NOT_WRITTEN": "No answer: it could not be written in time.",
+    "NOT_SEARCHED": "No answer: the documents could not be searched now.",
+    "NOT_WRITTEN": "No answer: it could not be written now.",
     "NOT_CACHED": "No answer: it is not in the cache, and only the cache was to be asked.",
     "BELOW_MINIMUM": "No answer: what could be answered now is below the quality asked for.",
     "STOPPED": "No answer: the run was stopped.",
@@ -101,6 +101,8 @@ class Report:
         rendered = [ready for event in events for ready in self._renderer.feed(event)]
         rendered += self._renderer.end()
         self.quality = decision.quality
+        # What this run would have done without is not what the stored answer lacks.
+        self._lost.clear()
         completed = self._last(
             decision.finish_reason, AnswerState.COMPLETE, decision.model, hit=hit
         )

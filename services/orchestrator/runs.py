@@ -52,8 +52,13 @@ class Runs:
         self._live: dict[tuple[str, str], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, question: Question, budget: Budget) -> Run:
+    def start(self, question: Question, budget: Budget, arrived_s: float) -> Run:
         """Start to answer a question.
+
+        Args:
+            question: what is asked.
+            budget: the time there is.
+            arrived_s: when it came, in seconds of the budget's clock.
 
         Raises:
             PolicyNotFoundError: there is no policy of that name.
@@ -64,7 +69,7 @@ class Runs:
         span = trace.get_current_span()
         span.set_attribute(names.RUN_ID, run.run_id)
         span.set_attribute(names.POLICY, policy.name)
-        report = Report(question, run, Ledger(budget.clock), span, model.tier)
+        report = Report(question, run, Ledger(budget.clock, arrived_s), span, model.tier)
         asked = Asked(question, policy, model, budget)
         answering = Answering(asked, run, report, self._parts.clients, self._parts.keeper)
         self._live[run.tenant_id, run.run_id] = run

@@ -15,6 +15,7 @@ from hasten.answer.v1.answer_service_pb2_grpc import (
 )
 from libs.budget import Budget, current_budget
 from libs.errors import BudgetExhaustedError
+from libs.server import current_call
 from libs.values import AnswerEvent, Question, Verdict
 from libs.wire import enumeration, event_from, event_to, question_from
 from services.orchestrator.checks import check_question, check_run_id
@@ -41,7 +42,7 @@ class OrchestratorServicer(AnswerServiceServicer):
         question = question_from(request)
         check_question(question)
         budget = _budget(question, self._policies.named(question.policy))
-        run = self._runs.start(question, budget)
+        run = self._runs.start(question, budget, current_call().started_s)
         # Closing leaves the run at once, and with it cancels what nobody else reads.
         async with aclosing(run.read()) as batches:
             async for batch in batches:

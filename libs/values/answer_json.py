@@ -1,0 +1,186 @@
+"""Events and answers as JSON objects; times are in milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from libs.values import (
+    Account,
+    CacheHit,
+    Citation,
+    Completed,
+    Degradation,
+    Event,
+    GoAway,
+    HopAccount,
+    Plan,
+    Revised,
+    Sources,
+    StageFinished,
+    TextDelta,
+)
+
+
+@dataclass(slots=True)
+class WholeAnswer:
+    """The events of a run, put together: what is withdrawn is gone."""
+
+    plan: Plan | None = None
+    sources: Sources | None = None
+    completed: Completed | None = None
+    texts: list[str] = field(default_factory=list)
+    citations: list[Citation] = field(default_factory=list)
+
+    def add(self, event: Event) -> None:
+        """Take the next event in."""
+        match event:
+            case Plan():
+                self.plan = event
+            case Sources():
+                self.sources = event
+            case TextDelta(text):
+                self.texts.append(text)
+            case Citation():
+                self.citations.append(event)
+            case Revised():
+                self.texts.clear()
+                self.citations.clear()
+            case Completed():
+                self.completed = event
+            case StageFinished() | GoAway():
+                pass
+
+    def members(self, completed: Completed) -> dict[str, Any]:
+        """Return the answer that `completed` ended as one JSON object."""
+        return {
+            "answer": "".join(self.texts),
+            "citations": [asdict(each) for each in self.citations],
+            "sources": [asdict(each) for each in self.sources.passages] if self.sources else [],
+            **_end(completed, self.plan),
+            "trace_id": self.plan.trace_id if self.plan else "",
+            "run_id": self.plan.run_id if self.plan else "",
+        }
+
+
+def name_of(event: Event) -> str:
+    """Return the name under which an event goes into an event stream."""
+    return _NAMES[type(event)]
+
+
+_NAMES: dict[type[Event], str] = {
+    Plan: "plan",
+    StageFinished: "stage",
+    Sources: "sources",
+    TextDelta: "text",
+    Citation: "citation",
+    Revised: "revised",
+    GoAway: "goaway",
+    Completed: "completed",
+}
+
+
+def members_of(event: Event, plan: Plan | None) -> dict[str, Any]:
+    """Return an event as a JSON object.
+
+    Args:
+        event: any event of a run.
+        plan: the run's plan, if it has been seen.
+    """
+    match event:
+        case Plan():
+            return _plan(event)
+        case StageFinished(hop, at_s, outcome, count):
+            return {"hop": hop, "at_ms": _ms(at_s), "outcome": outcome, "count": count}
+        case GoAway(time_left_s):
+            return {"time_left_ms": _ms(time_left_s)}
+        case Completed():
+            return _end(event, plan)
+        case _:
+            return asdict(event)
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    return {
+        "run_id": plan.run_id,
+        "trace_id": plan.trace_id,
+        "policy": plan.policy,
+        "budget_ms": _ms(plan.first_text_by_s),
+        "deadline_ms": _ms(plan.end_by_s),
+        "target_quality": _name(plan.target_quality),
+        "degradations": _degradations(plan.degradations),
+    }
+
+
+def _end(completed: Completed, plan: Plan | None) -> dict[str, Any]:
+    return {
+        "quality": _name(completed.quality),
+        "finish_reason": _name(completed.finish_reason),
+        "answer_state": _name(completed.answer_state),
+        "degradations": _degradations(completed.degradations),
+        "cache": _cache(completed.cache_hit),
+        "model": completed.model,
+        "usage": asdict(completed.usage) if completed.usage else None,
+        "latency": _latency(completed.account, plan),
+    }
+
+
+def _latency(account: Account, plan: Plan | None) -> dict[str, Any]:
+    first_text_s = account.first_text_s
+    return {
+        "total_ms": _ms(account.total_s),
+        "first_text_ms": None if first_text_s is None else _ms(first_text_s),
+        "budget_ms": _ms(plan.first_text_by_s) if plan else None,
+        "deadline_ms": _ms(plan.end_by_s) if plan else None,
+        "unattributed_ms": _ms(account.unattributed_s),
+        "hops": [_hop(hop) for hop in account.hops],
+        "pieces": [
+            {
+                "hop": piece.hop,
+                "kind": _name(piece.kind),
+                "start_ms": _ms(piece.start_s),
+                "length_ms": _ms(piece.length_s),
+            }
+            for piece in account.pieces
+        ],
+    }
+
+
+def _hop(hop: HopAccount) -> dict[str, Any]:
+    return {
+        "hop": hop.hop,
+        "start_ms": _ms(hop.start_s),
+        "granted_ms": _ms(hop.granted_s),
+        "used_ms": _ms(hop.used_s),
+        "queue_ms": _ms(hop.queue_s),
+        "compute_ms": _ms(hop.compute_s),
+        "model_ms": _ms(hop.model_s),
+        "network_ms": _ms(hop.network_s),
+        "slack_ms": _ms(hop.slack_s),
+        "outcome": hop.outcome or None,
+        "skipped": hop.skipped or None,
+    }
+
+
+def _cache(hit: CacheHit | None) -> dict[str, Any] | None:
+    if hit is None:
+        return None
+    return {
+        "layer": _name(hit.layer),
+        "similarity": round(hit.similarity, 4),
+        "age_s": round(hit.age_s, 3),
+        "entry_id": hit.entry_id,
+    }
+
+
+def _degradations(degradations: tuple[Degradation, ...]) -> list[dict[str, Any]]:
+    return [asdict(each) for each in degradations]
+
+
+def _name(member: IntEnum) -> str:
+    return member.name.lower()
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 3)

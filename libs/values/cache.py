@@ -1,0 +1,153 @@
+"""Values of `hasten.cache.v1`; each means what the proto's comment says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from libs.values.answers import AnswerEvent, CacheLayer
+from libs.values.basics import (
+    Filter,
+    FinishReason,
+    ModelTier,
+    Quality,
+    SourceVersion,
+    Timing,
+    Turn,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedQuestion:
+    """Everything that was asked; what differs in any field is another question."""
+
+    question: str
+    history: tuple[Turn, ...] = ()
+    scope: str = ""
+    collection: str = ""
+    filters: tuple[Filter, ...] = ()
+    settings_fingerprint: str = ""
+    model_tier: ModelTier = ModelTier.UNSPECIFIED
+    system_version: str = ""
+    output_schema: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A question to look up in one layer."""
+
+    tenant_id: str
+    layer: CacheLayer
+    asked: AskedQuestion | None = None
+    prompt_sha256: bytes = b""
+    embedding: bytes = field(default=b"", repr=False)
+    embedding_fingerprint: str = ""
+    min_similarity: float | None = None
+    minimum_quality: Quality = Quality.UNSPECIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a stored answer serves the question, and why."""
+
+    hit: bool
+    reason: str
+    similarity: float | None = None
+    age_s: float = 0.0
+    entry_id: str = ""
+    quality: Quality = Quality.UNSPECIFIED
+    model: str = ""
+    finish_reason: FinishReason = FinishReason.UNSPECIFIED
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer to keep; its events are `Sources`, `TextDelta` and `Citation` alone."""
+
+    tenant_id: str
+    asked: AskedQuestion
+    entry_id: str
+    events: tuple[AnswerEvent, ...]
+    finish_reason: FinishReason
+    quality: Quality
+    degraded: bool = False
+    model: str = ""
+    prompt_sha256: bytes = b""
+    embedding: bytes = field(default=b"", repr=False)
+    embedding_fingerprint: str = ""
+    sources: tuple[SourceVersion, ...] = ()
+    store_id: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Whether an answer was kept; `reason` says why not."""
+
+    stored: bool
+    reason: str = ""
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """Selects every answer of a tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class WithTag:
+    """Selects the answers stored with a label."""
+
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltFrom:
+    """Selects the answers built from a document."""
+
+    collection: str
+    document_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskedOf:
+    """Selects the answers asked of a collection."""
+
+    collection: str
+
+
+Selector = Everything | WithTag | BuiltFrom | AskedOf
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Number of answers that were removed."""
+
+    count: int
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Whether a verdict removed a stored answer."""
+
+    removed: bool
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What a replica holds of a tenant, and how it has done since it started.
+
+    Attributes:
+        semantic_entry_count: entries that this replica can find by meaning.
+        lookup_counts: lookups by outcome: `exact_hit`, `prompt_hit`, `semantic_hit`, or
+            the reason of a miss.
+        index_version: the last version of retrieval's index it has heard of.
+    """
+
+    semantic_entry_count: int
+    lookup_counts: Mapping[str, int]
+    index_version: int
+    timing: Timing = field(default_factory=Timing)
