@@ -1,0 +1,180 @@
+"""The command line as a user has it: real processes, real documents, real exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_READY_WITHIN_S = 60
+_FACTS = """# Ports
+
+The lighthouse at Cape Wend was built in 1871 by Ada Morris.
+
+# Ships
+
+The ferry Albatross carries at most 240 passengers.
+"""
+
+
+@dataclass(frozen=True)
+class Hasten:
+    """The command, with a home of its own."""
+
+    env: dict[str, str]
+
+    def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cli.main", *arguments]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == status, done.stderr
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def hasten(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Hasten:
+    home = tmp_path_factory.mktemp("home")
+    own = {"HASTEN_HOME": str(home), "HASTEN_MODEL_DIR": str(model_dir.absolute())}
+    return Hasten({**os.environ, **own})
+
+
+def start(hasten: Hasten) -> "subprocess.Popen[str]":
+    """Start a mesh, and return its process once it says that it is ready."""
+    command = [sys.executable, "-m", "cli.main", "up"]
+    up = subprocess.Popen(command, env=hasten.env, stdout=subprocess.PIPE, text=True)
+    assert up.stdout is not None
+    said = []
+    for line in up.stdout:
+        said.append(line)
+        if line.startswith("ready:"):
+            return up
+    pytest.fail(f"the mesh did not start: {''.join(said)}")
+
+
+def children_of(hasten: Hasten) -> list[int]:
+    """Return every process that was started with this home."""
+    mark = f"HASTEN_HOME={hasten.env['HASTEN_HOME']}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_until_gone(hasten: Hasten, within_s: float) -> None:
+    end = time.monotonic() + within_s
+    while children_of(hasten) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert children_of(hasten) == []
+
+
+@pytest.fixture(scope="module")
+def mesh(hasten: Hasten, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hasten]:
+    """The command beside a running mesh that knows a few facts."""
+    up = start(hasten)
+    assert up.stdout is not None
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "facts.md").write_text(_FACTS)
+    (folder / "picture.md").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
+    try:
+        stored = hasten.json("ingest", str(folder))
+        assert stored["document_count"] == 1
+        assert [Path(each["path"]).name for each in stored["unreadable"]] == ["picture.md"]
+        yield hasten
+    finally:
+        up.send_signal(signal.SIGINT)
+        assert up.wait(60) == 0
+        up.stdout.close()
+        wait_until_gone(hasten, 10)
+
+
+def test_a_question_is_answered_with_its_sources_and_its_account(mesh: Hasten) -> None:
+    answer = mesh.json("ask", "Who built the lighthouse at Cape Wend?")
+    assert "Ada Morris" in answer["answer"]
+    assert answer["citations"]
+    assert answer["finish_reason"] == "end_turn"
+    assert len(answer["trace_id"]) == 32
+    latency = answer["latency"]
+    assert 0 < latency["first_text_ms"] <= latency["total_ms"]
+    assert {"cache.exact", "embedding", "retrieval", "generation"} <= {
+        hop["hop"] for hop in latency["hops"]
+    }
+
+
+def test_the_same_question_again_is_an_exact_hit(mesh: Hasten) -> None:
+    question = "How many passengers does the ferry Albatross carry?"
+    first = mesh.json("ask", question)
+    time.sleep(0.5)
+    second = mesh.json("ask", question)
+    assert second["cache"]["layer"] == "exact"
+    assert second["answer"] == first["answer"]
+
+
+def test_a_trace_shows_every_hop_of_an_answer(mesh: Hasten) -> None:
+    trace_id = mesh.json("ask", "Who built the lighthouse?", "--cache", "bypass")["trace_id"]
+    time.sleep(1)
+    spans = mesh.json("trace", trace_id)["spans"]
+    assert [span["name"] for span in spans if not span["parent_span_id"]] == [
+        "hasten.answer.v1.AnswerService/StreamAnswer"
+    ]
+    assert {"orchestrator", "embedding", "retrieval", "generation"} <= {
+        span["service"] for span in spans
+    }
+    assert "critical path" in mesh.run("trace", trace_id[:12]).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ask", ""], "question: must have 1 to 8000 characters"),
+        (["ask", "Why?", "--collection", "nowhere"], "COLLECTION_NOT_FOUND"),
+        (["ask", "Why?", "--policy", "eternal"], "POLICY_NOT_FOUND"),
+        (["ask", "Why?", "--budget", "soon"], "--budget: 'soon' is no duration"),
+        (["ask", "Why?", "--budget", "0"], "BUDGET_EXHAUSTED"),
+        (["ask", "Why?", "--cache", "maybe"], "--cache: 'maybe' is not one of"),
+        (["ask", "Why?", "--filter", "colour"], "--filter: 'colour' is not of the form key=value"),
+        (["ask", "Why?", "--tenant", "a b"], "tenant_id: must be 1 to 64 characters"),
+        (["trace", "ffff"], "TRACE_NOT_FOUND"),
+        (["eval", "retrieval", "/nowhere.json"], "/nowhere.json: No such file"),
+    ],
+)
+def test_a_slip_ends_with_one_line_that_says_what_to_mend(
+    mesh: Hasten, arguments: list[str], said: str
+) -> None:
+    done = mesh.run(*arguments, status=1)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_mesh_the_command_says_how_to_start_one(tmp_path: Path) -> None:
+    alone = Hasten({**os.environ, "HASTEN_HOME": str(tmp_path)})
+    assert "start one with `hasten up`" in alone.run("ask", "Why?", status=1).stderr
+
+
+def test_a_setting_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    checked = Hasten({**os.environ, "CACHE_MIN_SIMILARITY": "2", "EDGE_ADRESS": "x"})
+    said = checked.run("config", "check", status=1).stdout
+    assert "error: cache: CACHE_MIN_SIMILARITY='2'" in said
+    assert "warning: edge: EDGE_ADRESS is no setting" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_no_process_outlives_a_supervisor_that_was_killed(tmp_path: Path, model_dir: Path) -> None:
+    own = {"HASTEN_HOME": str(tmp_path), "HASTEN_MODEL_DIR": str(model_dir.absolute())}
+    hasten = Hasten({**os.environ, **own})
+    with start(hasten) as up:
+        assert len(children_of(hasten)) > 5
+        up.kill()
+    wait_until_gone(hasten, 20)
