@@ -15,7 +15,8 @@ from libs.errors import TraceNotFoundError
 from libs.values.account_json import account_from_json
 from libs.values.traces import ACCOUNT_ATTRIBUTE, ALL_TENANTS, Span, TraceOrder
 
-ANSWER = "hasten.answer.v1.AnswerService/StreamAnswer"
+# Root spans of answers: asked over gRPC, and over HTTP.
+_ANSWERS = ("hasten.answer.v1.AnswerService/StreamAnswer", "POST /v1/answers")
 _LIMIT_S = 10.0
 
 
@@ -29,7 +30,7 @@ async def find_trace(place: Place, trace_id: str | None, order: TraceOrder) -> t
         client = TracesClient(connection)
         if trace_id is None:
             roots = await client.list(ALL_TENANTS, limit=200, order=order, limit_s=_LIMIT_S)
-            answers = [span for span in roots if ACCOUNT_ATTRIBUTE in span.attributes]
+            answers = [span for span in roots if span.name in _ANSWERS]
             if not answers:
                 raise TraceNotFoundError("no answer has been traced yet")
             trace_id = answers[0].trace_id

@@ -25,7 +25,14 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 # Kept back of what is left, so that the reply still arrives in the caller's time.
 REPLY_RESERVE_S = 0.002
 
-_SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+_SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        # A server that drains or is not warm yet gets no calls while there is another: a call
+        # that meets the end of its server halfway would fail.
+        "healthCheckConfig": {"serviceName": ""},
+    }
+)
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

@@ -1,0 +1,82 @@
+"""A typed client of `hasten.answer.v1.AnswerService`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from hasten.answer.v1 import answer_service_pb2 as pb
+from hasten.answer.v1.answer_service_pb2_grpc import AnswerServiceStub
+from libs.clients.connection import Connection
+from libs.values import AnswerEvent, Question, Verdict
+from libs.wire import event_from, question_to
+
+
+class AnswerClient:
+    """Asks questions and follows runs; every method raises what the server raised."""
+
+    SERVICE = pb.DESCRIPTOR.services_by_name["AnswerService"].full_name
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stub = AnswerServiceStub(connection.channel)
+
+    @asynccontextmanager
+    async def ask(
+        self, question: Question, *, limit_s: float | None = None
+    ) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
+        """Ask, and yield the answer's events as they come; leaving the block cancels the call.
+
+        Args:
+            question: what is asked, and how it is to be answered.
+            limit_s: seconds until the hard end; None leaves it to the policy and to the
+                current budget.
+        """
+        request = question_to(question)
+        method = self._stub.StreamAnswer
+        async with self._connection.stream(method, request, limit_s=limit_s) as batches:
+            yield _events(batches)
+
+    @asynccontextmanager
+    async def watch(
+        self,
+        tenant_id: str,
+        run_id: str,
+        after_sequence: int = 0,
+        *,
+        limit_s: float | None = None,
+    ) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
+        """Follow a run from after an event on; leaving the block leaves the run alone."""
+        request = pb.WatchAnswerRequest(
+            tenant_id=tenant_id, run_id=run_id, after_sequence=after_sequence
+        )
+        method = self._stub.WatchAnswer
+        async with self._connection.stream(method, request, limit_s=limit_s) as batches:
+            yield _events(batches)
+
+    async def stop(self, tenant_id: str, run_id: str, *, limit_s: float | None = None) -> bool:
+        """End a run; return False if it had ended."""
+        request = pb.StopAnswerRequest(tenant_id=tenant_id, run_id=run_id)
+        response = await self._connection.unary(self._stub.StopAnswer, request, limit_s=limit_s)
+        return bool(response.stopping)
+
+    async def report(
+        self, tenant_id: str, run_id: str, verdict: Verdict, *, limit_s: float | None = None
+    ) -> bool:
+        """Judge the answer of a run; return True if a stored answer was removed."""
+        request = pb.ReportAnswerRequest(
+            tenant_id=tenant_id,
+            run_id=run_id,
+            verdict=int(verdict),  # type: ignore[arg-type]
+        )
+        response = await self._connection.unary(self._stub.ReportAnswer, request, limit_s=limit_s)
+        return bool(response.removed)
+
+
+async def _events(batches: AsyncIterator[Any]) -> AsyncIterator[AnswerEvent]:
+    async for batch in batches:
+        for message in batch.events:
+            # A newer server may send kinds that this version does not know.
+            if message.WhichOneof("event") is not None:
+                yield event_from(message)

@@ -1,0 +1,194 @@
+"""A typed client of `hasten.cache.v1.CacheService`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hasten.cache.v1 import cache_service_pb2 as pb
+from hasten.cache.v1.cache_service_pb2_grpc import CacheServiceStub
+from libs.clients.connection import Connection
+from libs.errors import UnreachableError
+from libs.values import AnswerEvent, FinishReason, Quality, SourceVersion, Verdict
+from libs.values.cache import (
+    Answer,
+    AskedOf,
+    AskedQuestion,
+    BuiltFrom,
+    CacheStats,
+    Decision,
+    Everything,
+    Lookup,
+    Removed,
+    Reported,
+    Selector,
+    Stored,
+    WithTag,
+)
+from libs.wire import event_from, event_to, filters_to, seconds, timing_from, turns_to
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The outcome of a lookup.
+
+    Attributes:
+        decision: whether a stored answer serves, and why.
+        events: of the answer, in order, as many at a time as came together; none for a
+            miss. Read within the block of the lookup.
+    """
+
+    decision: Decision
+    events: AsyncIterator[tuple[AnswerEvent, ...]]
+
+
+class CacheClient:
+    """Finds and keeps answers; raises what the server raised."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stub = CacheServiceStub(connection.channel)
+
+    @asynccontextmanager
+    async def lookup(self, lookup: Lookup, *, limit_s: float | None = None) -> AsyncIterator[Found]:
+        """Look a question up, and yield the decision once it is there.
+
+        Leaving the block cancels what of the answer has not been read.
+        """
+        request = _lookup_to(lookup)
+        method = self._stub.LookupAnswer
+        async with self._connection.stream(method, request, limit_s=limit_s) as messages:
+            first = await anext(messages, None)
+            if first is None:
+                raise UnreachableError("the cache ended a lookup without a decision")
+            yield Found(_decision_from(first.decision), _pages(first, messages))
+
+    async def store(self, answer: Answer, *, limit_s: float | None = None) -> Stored:
+        """Keep an answer; a refusal is a value."""
+        request = _answer_to(answer)
+        response = await self._connection.unary(self._stub.StoreAnswer, request, limit_s=limit_s)
+        return Stored(response.stored, response.reason, timing_from(response.timing))
+
+    async def invalidate(
+        self, tenant_id: str, selector: Selector, *, limit_s: float | None = None
+    ) -> Removed:
+        """Remove the answers of one tenant that match."""
+        request = _invalidation_to(tenant_id, selector)
+        method = self._stub.InvalidateAnswers
+        response = await self._connection.unary(method, request, limit_s=limit_s)
+        return Removed(response.removed_count, timing_from(response.timing))
+
+    async def report(
+        self, tenant_id: str, entry_id: str, verdict: Verdict, *, limit_s: float | None = None
+    ) -> Reported:
+        """Give a verdict on a stored answer; a bad one is removed everywhere."""
+        request = pb.ReportAnswerRequest(
+            tenant_id=tenant_id,
+            entry_id=entry_id,
+            verdict=int(verdict),  # type: ignore[arg-type]
+        )
+        response = await self._connection.unary(self._stub.ReportAnswer, request, limit_s=limit_s)
+        return Reported(response.removed, timing_from(response.timing))
+
+    async def stats(self, tenant_id: str, *, limit_s: float | None = None) -> CacheStats:
+        """Return what the replica that answers holds of a tenant."""
+        request = pb.GetStatsRequest(tenant_id=tenant_id)
+        response = await self._connection.unary(self._stub.GetStats, request, limit_s=limit_s)
+        return CacheStats(
+            response.semantic_entry_count,
+            dict(response.lookup_counts),
+            response.index_version,
+            timing_from(response.timing),
+        )
+
+
+async def _pages(
+    first: pb.LookupAnswerResponse, rest: AsyncIterator[Any]
+) -> AsyncIterator[tuple[AnswerEvent, ...]]:
+    if first.events:
+        yield tuple(map(event_from, first.events))
+    async for message in rest:
+        yield tuple(map(event_from, message.events))
+
+
+def _lookup_to(lookup: Lookup) -> pb.LookupAnswerRequest:
+    return pb.LookupAnswerRequest(
+        tenant_id=lookup.tenant_id,
+        layer=int(lookup.layer),  # type: ignore[arg-type]
+        asked=None if lookup.asked is None else _asked_to(lookup.asked),
+        prompt_sha256=lookup.prompt_sha256,
+        embedding=lookup.embedding,
+        embedding_fingerprint=lookup.embedding_fingerprint,
+        min_similarity=lookup.min_similarity,
+        minimum_quality=int(lookup.minimum_quality),  # type: ignore[arg-type]
+    )
+
+
+def _asked_to(asked: AskedQuestion) -> pb.AskedQuestion:
+    return pb.AskedQuestion(
+        question=asked.question,
+        history=turns_to(asked.history),
+        scope=asked.scope,
+        collection=asked.collection,
+        filters=filters_to(asked.filters),
+        settings_fingerprint=asked.settings_fingerprint,
+        model_tier=int(asked.model_tier),  # type: ignore[arg-type]
+        system_version=asked.system_version,
+        output_schema=asked.output_schema,
+    )
+
+
+def _decision_from(message: pb.Decision) -> Decision:
+    return Decision(
+        hit=message.hit,
+        reason=message.reason,
+        similarity=message.similarity if message.HasField("similarity") else None,
+        age_s=seconds(message.age),
+        entry_id=message.entry_id,
+        quality=Quality(message.quality),
+        model=message.model,
+        finish_reason=FinishReason(message.finish_reason),
+        timing=timing_from(message.timing),
+    )
+
+
+def _answer_to(answer: Answer) -> pb.StoreAnswerRequest:
+    return pb.StoreAnswerRequest(
+        tenant_id=answer.tenant_id,
+        asked=_asked_to(answer.asked),
+        prompt_sha256=answer.prompt_sha256,
+        embedding=answer.embedding,
+        embedding_fingerprint=answer.embedding_fingerprint,
+        entry_id=answer.entry_id,
+        events=map(event_to, answer.events),
+        finish_reason=int(answer.finish_reason),  # type: ignore[arg-type]
+        quality=int(answer.quality),  # type: ignore[arg-type]
+        degraded=answer.degraded,
+        model=answer.model,
+        sources=map(_source_to, answer.sources),
+        store_id=answer.store_id,
+        tags=answer.tags,
+    )
+
+
+def _source_to(source: SourceVersion) -> pb.SourceVersion:
+    return pb.SourceVersion(
+        collection=source.collection, document_id=source.document_id, version=source.version
+    )
+
+
+def _invalidation_to(tenant_id: str, selector: Selector) -> pb.InvalidateAnswersRequest:
+    request = pb.InvalidateAnswersRequest(tenant_id=tenant_id)
+    match selector:
+        case Everything():
+            request.everything = True
+        case WithTag(tag):
+            request.tag = tag
+        case AskedOf(collection):
+            request.collection = collection
+        case BuiltFrom(collection, document_id):
+            request.document.collection = collection
+            request.document.document_id = document_id
+    return request

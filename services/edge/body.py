@@ -1,0 +1,116 @@
+"""The body of a question: how it is read, checked and understood."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from libs.values import CacheControl, Filter, Quality, Question, Render, Role, Turn
+from services.edge.problem import Problem, ProblemError
+
+_REASONS = {"json_invalid": "INVALID_JSON", "extra_forbidden": "UNKNOWN_FIELD"}
+
+
+class _Strict(BaseModel):
+    # What is not known is a slip that would silently change the answer.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class TurnBody(_Strict):
+    """One earlier message of the conversation."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+class FilterBody(_Strict):
+    """One condition on the documents."""
+
+    key: str
+    any_of: tuple[str, ...]
+
+
+class AskBody(_Strict):
+    """A question as it stands in a body; limits of content are the orchestrator's to check."""
+
+    question: str
+    history: tuple[TurnBody, ...] = ()
+    collection: str = "default"
+    filters: tuple[FilterBody, ...] = ()
+    policy: str = "interactive"
+    budget_ms: float | None = Field(None, gt=0)
+    deadline_ms: float | None = Field(None, gt=0)
+    minimum_quality: (
+        Literal["refusal", "unsupported", "extractive_lexical", "extractive", "lexical", "full"]
+        | None
+    ) = None
+    cache_control: Literal["default", "bypass", "no-store", "only-if-cached", "refresh"] = "default"
+    render: Literal["token", "block"] = "token"
+    output_schema: dict[str, Any] | None = None
+    resumable: bool = False
+    scope: str = ""
+
+    @classmethod
+    def read(cls, raw: bytes) -> AskBody:
+        """Read a body.
+
+        Raises:
+            ProblemError: it is not JSON, or not a question.
+        """
+        try:
+            return cls.model_validate_json(raw)
+        except ValidationError as error:
+            raise ProblemError(_problem(error.errors(include_input=False)[0])) from error
+
+    def question_of(self, tenant_id: str, first_text_by_s: float | None) -> Question:
+        """Return the question, asked for a tenant.
+
+        Args:
+            tenant_id: who asks.
+            first_text_by_s: what is left of `budget_ms`, in seconds.
+
+        Raises:
+            ProblemError: `output_schema` holds what JSON cannot.
+        """
+        quality = Quality[self.minimum_quality.upper()] if self.minimum_quality else None
+        return Question(
+            tenant_id=tenant_id,
+            question=self.question,
+            history=tuple(Turn(Role[each.role.upper()], each.text) for each in self.history),
+            collection=self.collection,
+            filters=tuple(Filter(each.key, each.any_of) for each in self.filters),
+            policy=self.policy,
+            first_text_by_s=first_text_by_s,
+            minimum_quality=quality or Quality.UNSPECIFIED,
+            cache_control=CacheControl[self.cache_control.upper().replace("-", "_")],
+            render=Render[self.render.upper()],
+            output_schema=self._schema(),
+            resumable=self.resumable,
+            scope=self.scope,
+        )
+
+    def _schema(self) -> str:
+        if self.output_schema is None:
+            return ""
+        try:
+            return json.dumps(self.output_schema, allow_nan=False, ensure_ascii=False)
+        except ValueError as error:  # a number that is not finite, or has thousands of digits
+            raise ProblemError(
+                Problem(
+                    400,
+                    "INVALID_FIELD",
+                    "output_schema: must hold only numbers that JSON has",
+                    "output_schema",
+                )
+            ) from error
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    reason = _REASONS.get(error["type"], "INVALID_FIELD")
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
+    field = field.removeprefix(".")
+    detail = "the field is not known" if reason == "UNKNOWN_FIELD" else error["msg"]
+    return Problem(400, reason, f"{field}: {detail}" if field else detail, field)

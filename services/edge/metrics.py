@@ -1,0 +1,59 @@
+"""What the edge counts, as its callers see it."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from libs.telemetry import names, telemetry_disabled
+from libs.values import Completed
+
+
+class EdgeMetrics:
+    """The edge's metrics, in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._on = not telemetry_disabled()
+        self._requests = Counter(
+            "hasten_edge_requests",
+            "Questions that came in, by the form of the answer and the HTTP status; "
+            "499 if the caller left.",
+            ["form", "status"],
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "hasten_edge_request_duration_seconds",
+            "Time from a question's arrival to the end of its answer.",
+            ["form"],
+            buckets=names.LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self._first_text = Histogram(
+            "hasten_edge_first_text_seconds",
+            "Time from a question's arrival to its first text.",
+            ["form"],
+            buckets=names.LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self._answers = Counter(
+            "hasten_edge_answers",
+            "Answers that were completed, by quality and by the cache layer that had them.",
+            ["quality", "cache"],
+            registry=registry,
+        )
+
+    def request(self, form: str, status: int, duration_s: float) -> None:
+        """Count a question that has ended, well or not."""
+        if self._on:
+            self._requests.labels(form, str(status)).inc()
+            self._duration.labels(form).observe(duration_s)
+
+    def first_text(self, form: str, after_s: float) -> None:
+        """Count a first text."""
+        if self._on:
+            self._first_text.labels(form).observe(after_s)
+
+    def answer(self, completed: Completed) -> None:
+        """Count an answer."""
+        if self._on:
+            layer = completed.cache_hit.layer.name.lower() if completed.cache_hit else "none"
+            self._answers.labels(completed.quality.name.lower(), layer).inc()

@@ -1,0 +1,81 @@
+"""From a socket to an HTTP server that drains when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import socket
+from collections.abc import Generator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from libs.config import ConfigError
+from services.edge.readiness import Readiness
+
+
+class HttpServer(uvicorn.Server):
+    """A server whose signals are someone else's, so that its process ends with status 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave all signals alone; the base class would raise them again at the end."""
+        yield
+
+
+def make_server(app: ASGIApp, *, grace_s: float) -> HttpServer:
+    """Return a server that lets its requests finish for `grace_s` seconds once it must end."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(grace_s),
+    )
+    return HttpServer(config)
+
+
+def bind(address: str) -> socket.socket:
+    """Return a socket that listens on `host:port`.
+
+    Raises:
+        ConfigError: the address is not of that form, or cannot be had.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, _port(port)), family=family)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"address {address!r} cannot be listened on: {error}") from error
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 2**16:
+        raise ValueError("the port must be 0 to 65535")
+    return port
+
+
+async def serve_until(
+    stopping: asyncio.Event,
+    server: HttpServer,
+    listening: socket.socket,
+    readiness: Readiness,
+    drain_s: float,
+) -> None:
+    """Serve until `stopping` is set, then be not ready for `drain_s` seconds, then finish."""
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        readiness.drain()
+        await asyncio.sleep(drain_s)
+        server.should_exit = True
+    stop.cancel()
+    await serving

@@ -1,0 +1,43 @@
+import socket
+
+import pytest
+from starlette.requests import Request
+
+from libs.config import ConfigError
+from services.edge.problem import ProblemError
+from services.edge.request import check_host
+from services.edge.server import bind
+
+
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:http", "127.0.0.1:99999", "1.2.3.4:0"])
+def test_an_address_that_cannot_be_had_is_a_config_error(address: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be listened on"):
+        bind(address)
+
+
+def test_an_address_that_is_taken_is_a_config_error() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ConfigError, match="cannot be listened on"),
+    ):
+        bind(f"127.0.0.1:{taken.getsockname()[1]}")
+
+
+def request_for(host: str) -> Request:
+    return Request({"type": "http", "headers": [(b"host", host.encode())]})
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:80", "[::1]:8080"])
+def test_every_way_to_write_a_name_of_this_machine_is_taken(host: str) -> None:
+    check_host(request_for(host), frozenset({"localhost", "127.0.0.1", "[::1]"}))
+
+
+@pytest.mark.parametrize("host", ["", "evil.example", "localhost.evil.example", "[::1", "[bad]:1"])
+def test_other_names_are_refused(host: str) -> None:
+    names = frozenset({"localhost", "127.0.0.1", "[::1]x"})
+    with pytest.raises(ProblemError):
+        check_host(request_for(host), names)
+
+
+def test_without_a_list_any_name_is_taken() -> None:
+    check_host(request_for("answers.example"), None)
