@@ -17,7 +17,7 @@ class EdgeConfig(ServiceConfig, env_prefix="EDGE_"):
         "those of this machine when only it is listened to, else any",
     )
     orchestrator_target: str = Field(
-        "127.0.0.1:50050", description="where the orchestrator listens: host:port"
+        "127.0.0.1:50051", description="where the orchestrator listens: host:port"
     )
     tenant: str = Field(
         "default",

@@ -14,6 +14,7 @@ from services.embedding.manifest import Precision
 class EmbeddingConfig(ServiceConfig, env_prefix="EMBEDDING_"):
     """Settings of the embedding service, each read from `EMBEDDING_<FIELD>`."""
 
+    address: str = Field("127.0.0.1:50053", description="where to listen: host:port or unix:path")
     engine: Literal["onnx", "sentence-transformers"] = Field(
         "onnx", description="what runs the model; sentence-transformers needs the extra `torch`"
     )

@@ -12,6 +12,7 @@ from libs.config import ServiceConfig
 class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
     """Settings of the orchestrator, each read from `ORCHESTRATOR_<FIELD>`."""
 
+    address: str = Field("127.0.0.1:50051", description="where to listen: host:port or unix:path")
     redis_url: RedisDsn = Field(
         RedisDsn("redis://127.0.0.1:6379/0"), description="Redis or Valkey that holds the event log"
     )

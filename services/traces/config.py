@@ -12,6 +12,7 @@ from libs.config import ServiceConfig
 class TracesConfig(ServiceConfig, env_prefix="TRACES_"):
     """Settings of the trace store, each read from `TRACES_<FIELD>`."""
 
+    address: str = Field("127.0.0.1:4317", description="where to listen: host:port or unix:path")
     data_dir: Path = Field(Path(".hasten/traces"), description="directory of the span store")
     queue_spans: int = Field(
         50_000, ge=1, description="spans that may wait to be written; more are refused"
