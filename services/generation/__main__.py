@@ -1,0 +1,70 @@
+"""The generation process: `python -m services.generation`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from libs.server import Served, run
+from libs.values import ModelTier
+from libs.values.generation import Model
+from services.generation.config import GenerationConfig
+from services.generation.engine import Engine
+from services.generation.extractive import ExtractiveEngine
+from services.generation.roster import Roster
+from services.generation.servicer import GenerationServicer
+from services.generation.writer import Limits, Writer
+
+
+@asynccontextmanager
+async def build(config: GenerationConfig) -> AsyncIterator[Served]:
+    """Build the engines that the settings ask for, and close them again."""
+    async with AsyncExitStack() as stack:
+        engines: list[Engine] = [ExtractiveEngine()]
+        if key := config.api_key():
+            engines += await stack.enter_async_context(_provider(config, key))
+        limits = Limits(
+            config.limit_s, config.stall_limit_s, config.reply_reserve_s, config.coalesce_s
+        )
+        servicer = GenerationServicer(Roster(engines), Writer(limits))
+        # A provider that is down is no reason to be unhealthy: the other engines serve.
+        yield Served(servicer.NAME, servicer.register)
+
+
+@asynccontextmanager
+async def _provider(config: GenerationConfig, key: str) -> AsyncIterator[list[Engine]]:
+    # Imported here because it takes a second and more, which a process without a key saves.
+    from services.generation.anthropic import (  # noqa: PLC0415
+        AnthropicEngine,
+        ModelSettings,
+        open_client,
+    )
+
+    client = await asyncio.to_thread(
+        open_client,
+        key,
+        base_url=config.anthropic_base_url or None,
+        connect_limit_s=config.connect_limit_s,
+        max_connections=config.max_concurrency,
+    )
+
+    def engine(tier: ModelTier, name: str, thinking: str, effort: str) -> Engine:
+        settings = ModelSettings(
+            config.max_output_tokens, thinking, effort, config.retry_after_limit_s
+        )
+        return AnthropicEngine(client, Model(tier, name, "anthropic"), settings)
+
+    async with client:
+        best = engine(ModelTier.BEST, config.best_model, config.best_thinking, config.best_effort)
+        fast = engine(ModelTier.FAST, config.fast_model, config.fast_thinking, config.fast_effort)
+        yield [best, fast] if config.fast_model else [best]
+
+
+def main() -> None:
+    """Build every part once, by hand, and serve."""
+    run(GenerationConfig, build)
+
+
+if __name__ == "__main__":
+    main()

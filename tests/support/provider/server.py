@@ -1,0 +1,113 @@
+"""The simulated provider: what it was asked, and how it is to behave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+from tests.support.provider.behaviour import Behaviour, Delays
+from tests.support.provider.calls import Call
+from tests.support.provider.connection import Connection
+
+
+class Provider:
+    """A provider that behaves as told; `behave` and `next_behave` may be called at any time.
+
+    Attributes:
+        url: where it is, once it runs.
+        behaviour: how it behaves.
+        calls: every request so far.
+    """
+
+    def __init__(self, behaviour: Behaviour | None = None, *, seed: int = 1) -> None:
+        self.behaviour = behaviour or Behaviour()
+        self.calls: list[Call] = []
+        self.url = ""
+        self.delays = Delays(seed)
+        self._next: list[Behaviour] = []
+        self._connections: set[Connection] = set()
+        self._changed = asyncio.Event()
+
+    def behave(self, **changes: Any) -> None:
+        """Change how requests from now on are answered."""
+        self.behaviour = self.behaviour.changed(changes)
+
+    def next_behave(self, **changes: Any) -> None:
+        """Answer one request otherwise: the next one that nothing else was said for."""
+        self._next.append(self.behaviour.changed(changes))
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are under way."""
+        return sum(call.ended_s is None for call in self.calls)
+
+    def outcomes(self) -> list[str]:
+        """Return the outcome of each request, in order."""
+        return [call.outcome for call in self.calls]
+
+    async def until_asked(self, number: int = 1) -> Call:
+        """Wait for request `number`, and return it."""
+        while len(self.calls) < number:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.calls[number - 1]
+
+    async def until(self, number: int, outcome: str) -> Call:
+        """Wait until request `number` has ended so, and return it."""
+        while len(self.calls) < number or not self.calls[number - 1].outcome:
+            self._changed.clear()
+            await self._changed.wait()
+        call = self.calls[number - 1]
+        assert call.outcome == outcome, f"request {number} ended {call.outcome}"
+        return call
+
+    async def until_text(self, number: int = 1) -> Call:
+        """Wait until some text of request `number` was sent, and return it."""
+        while len(self.calls) < number or self.calls[number - 1].first_text_s is None:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.calls[number - 1]
+
+    def changed(self) -> None:
+        """Wake those who wait for something to happen."""
+        self._changed.set()
+
+    def begin(self, body: bytes, headers: dict[str, str]) -> tuple[Call, Behaviour]:
+        """Count a request, and say how to answer it."""
+        call = Call(len(self.calls) + 1, body, time.monotonic(), headers=headers)
+        self.calls.append(call)
+        self.changed()
+        return call, self._next.pop(0) if self._next else self.behaviour
+
+    def stats(self) -> dict[str, Any]:
+        """Return the counts as JSON."""
+        outcomes = self.outcomes()
+        counts = {each: outcomes.count(each) for each in sorted(set(outcomes) - {""})}
+        calls = [
+            {key: value for key, value in asdict(call).items() if key not in ("body", "headers")}
+            for call in self.calls
+        ]
+        return {"requests": len(self.calls), "in_flight": self.in_flight, **counts, "calls": calls}
+
+    @asynccontextmanager
+    async def serve(self, port: int = 0) -> AsyncIterator[Provider]:
+        """Listen on loopback until the block is left."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Connection(self), "127.0.0.1", port)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            server.close()
+            for connection in list(self._connections):
+                await connection.close()
+
+    def opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
