@@ -44,6 +44,9 @@ def read_documents(paths: Iterable[Path]) -> Iterator[Document | Unreadable]:
             if isinstance(name, Unreadable):
                 yield name
                 continue
+            if _shown(path) != str(path):
+                yield Unreadable(_shown(path), "has a name that is not UTF-8")
+                continue
             for where, found in _read(path, name):
                 yield _first(found, where, origins)
 
@@ -74,7 +77,7 @@ def _files(root: Path) -> Iterator[tuple[Path, str | Unreadable]]:
             if not name.startswith(".") and path.suffix.lower() in kinds:
                 yield path, path.relative_to(root).as_posix()
     for problem in problems:
-        where = str(problem.filename)
+        where = _shown(Path(problem.filename))
         yield root, Unreadable(where, f"cannot be read: {problem.strerror}")
 
 
@@ -121,7 +124,7 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, Document | Unreadable]]:
 
 def _row(line: str, name: str, where: str) -> Document | Unreadable:
     try:
-        return _document(json.loads(line), name, where)
+        return _document(json.loads(line.strip()), name, where)
     except json.JSONDecodeError as error:
         return Unreadable(where, f"is not JSON: {error.msg} at column {error.colno}")
     except RecursionError:
@@ -197,6 +200,11 @@ def _decoded(data: bytes, where: str) -> str | Unreadable:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return Unreadable(where, f"is not UTF-8 at byte {error.start}")
+
+
+def _shown(path: Path) -> str:
+    """Return a path that can be printed, whatever bytes are in it."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _too_long(where: str, size: str) -> Unreadable:

@@ -1,0 +1,46 @@
+"""The retrieval process: `python -m services.retrieval`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from libs.clients.connection import Connection
+from libs.clients.embedding import EmbeddingClient
+from libs.server import Served, run
+from services.retrieval.chunking import Chunker
+from services.retrieval.config import RetrievalConfig
+from services.retrieval.embedder import ServiceEmbedder
+from services.retrieval.ingestion import Ingestion
+from services.retrieval.library import Library
+from services.retrieval.servicer import RetrievalServicer
+from services.retrieval.shelf import Shelf
+from services.retrieval.store import Store
+
+
+def main() -> None:
+    """Build every part once, by hand, and serve."""
+    run(RetrievalConfig, build)
+
+
+@asynccontextmanager
+async def build(config: RetrievalConfig) -> AsyncIterator[Served]:
+    """Open the store, load its vectors, and close it again."""
+    token = config.token.get_secret_value()
+    shelf = Shelf(graph_above=config.graph_above, threads=config.graph_threads)
+    async with (
+        Connection.open(config.embedding_target, token=token) as connection,
+        Store.open(config.data_dir, readers=config.readers) as store,
+    ):
+        client = EmbeddingClient(connection)
+        embedder = ServiceEmbedder(client, stall_s=config.embedding_stall_s)
+        ingestion = Ingestion(Chunker(config.chunk_characters), embedder)
+        async with Library.over(
+            store, shelf, ingestion, readers=config.readers, heartbeat_s=config.heartbeat_s
+        ) as library:
+            servicer = RetrievalServicer(library)
+            yield Served(servicer.NAME, servicer.register, drain=library.drain)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from libs.config import ConfigError
+from libs.errors import DependencyUnavailableError
+from libs.values.retrieval import Document, SearchQuery
+from services.retrieval.chunking import Chunker
+from services.retrieval.ingestion import Ingestion
+from services.retrieval.library import Library
+from services.retrieval.schema import FILE_NAME, SCHEMA_VERSION
+from services.retrieval.shelf import Shelf
+from services.retrieval.store import Store
+from services.retrieval.writer import Writer
+from tests.support.retrieval import HashingEmbedder, best, library_in
+
+
+async def test_a_store_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
+    async with Store.open(tmp_path, readers=1):
+        with pytest.raises(ConfigError, match="another retrieval service"):
+            async with Store.open(tmp_path, readers=1):
+                pass
+    async with Store.open(tmp_path, readers=1):
+        pass
+
+
+def write_version(path: Path, version: int) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE IF NOT EXISTS other (x)")
+        db.execute(f"PRAGMA user_version = {version}")
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1])
+async def test_a_file_of_another_version_is_refused_and_left_alone(
+    tmp_path: Path, version: int
+) -> None:
+    await asyncio.to_thread(write_version, tmp_path / FILE_NAME, version)
+    with pytest.raises(ConfigError, match=f"schema version is {version}"):
+        async with Store.open(tmp_path, readers=1):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    await asyncio.to_thread((tmp_path / FILE_NAME).write_text, "not a database " * 100)
+    with pytest.raises(ConfigError, match="cannot be opened as a store"):
+        async with Store.open(tmp_path, readers=1):
+            pass
+    # The folder is free again.
+    await asyncio.to_thread((tmp_path / FILE_NAME).unlink)
+    async with Store.open(tmp_path, readers=1):
+        pass
+
+
+async def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
+    embedder = HashingEmbedder()
+    async with library_in(tmp_path, embedder) as library:
+        await library.create_collection("acme", "docs")
+        await library.upsert("acme", "docs", [Document("a", "alpha words")])
+        before = await best(library, embedder.query("acme", "docs", "alpha"))
+    async with library_in(tmp_path, embedder) as library:
+        after = await best(library, embedder.query("acme", "docs", "alpha"))
+        assert (after.passages, after.store_id) == (before.passages, before.store_id)
+        again = await library.upsert("acme", "docs", [Document("b", "beta")])
+        assert again.index_version == before.index_version + 1
+
+
+async def test_two_stores_have_different_names(tmp_path: Path) -> None:
+    names = set()
+    for name in ("one", "two"):
+        async with library_in(tmp_path / name, HashingEmbedder()) as library:
+            names.add((await anext(library.watch("*", 0))).store_id)
+    assert len(names) == 2
+
+
+def fill_the_disk(writer: Writer) -> None:
+    db = writer._db  # noqa: SLF001 - there is no kinder way to a full disk
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages + 2}")
+
+
+async def test_a_full_disk_refuses_the_write_and_keeps_what_was_there(tmp_path: Path) -> None:
+    embedder = HashingEmbedder()
+    shelf = Shelf(graph_above=10_000, threads=1)
+    ingestion = Ingestion(Chunker(900), embedder)
+    async with (
+        Store.open(tmp_path, readers=1) as store,
+        Library.over(store, shelf, ingestion, readers=1, heartbeat_s=0.1) as library,
+    ):
+        await library.create_collection("acme", "docs")
+        await library.upsert("acme", "docs", [Document("a", "alpha")])
+        await store.write(fill_the_disk)
+        with pytest.raises(DependencyUnavailableError, match="full") as caught:
+            await library.upsert("acme", "docs", [Document("b", "alpha " * 10_000)])
+        assert caught.value.retry_after_s == 1.0
+        found = await best(library, SearchQuery("acme", "docs", "alpha"))
+        assert [passage.document_id for passage in found.passages] == ["a"]
