@@ -1,0 +1,79 @@
+"""The cache process: `python -m services.cache`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from libs.clients import Connection
+from libs.clients.retrieval import RetrievalClient
+from libs.server import Served, run
+from services.cache.changelog import ChangeLog
+from services.cache.config import CacheConfig
+from services.cache.connection import linked
+from services.cache.finder import Finder
+from services.cache.freshness import Freshness
+from services.cache.keeper import Keeper, Lifetimes
+from services.cache.replica import Replica
+from services.cache.servicer import CacheServicer
+from services.cache.store import EntryStore
+from services.cache.watch import Watch
+
+# For reads of everything and for the log, whose reads block for half a second.
+_PATIENT_S = 2.0
+# How long a start waits for the store and for the watch, in turn, before it serves without.
+_STORE_WAIT_S = 10.0
+_WATCH_WAIT_S = 2.0
+
+
+@asynccontextmanager
+async def build(config: CacheConfig) -> AsyncIterator[Served]:
+    """Build every part once, by hand, and start what follows the store and the documents."""
+    async with AsyncExitStack() as stack:
+        url, pause_s = str(config.redis_url), config.redis_pause_s
+        quick = await stack.enter_async_context(
+            linked(url, timeout_s=config.redis_timeout_s, pause_s=pause_s)
+        )
+        patient = await stack.enter_async_context(
+            linked(url, timeout_s=_PATIENT_S, pause_s=pause_s)
+        )
+        token = config.token.get_secret_value()
+        connection = await stack.enter_async_context(
+            Connection.open(config.retrieval_target, token=token)
+        )
+        freshness = Freshness(silence_s=config.watch_silence_s)
+        store, patient_store = EntryStore(quick), EntryStore(patient)
+        replica = Replica(patient_store, ChangeLog(patient))
+        finder = Finder(store, replica, freshness, floor=config.min_similarity)
+        lifetimes = Lifetimes(config.ttl_s, config.degraded_ttl_s)
+        keeper = Keeper(store, patient_store, replica, freshness, lifetimes)
+        servicer = CacheServicer(
+            finder, keeper, replica, freshness, max_answer_bytes=config.max_answer_bytes
+        )
+        watch = Watch(RetrievalClient(connection), freshness)
+        background = [
+            asyncio.create_task(replica.follow()),
+            asyncio.create_task(replica.tidy()),
+            asyncio.create_task(watch.follow()),
+        ]
+
+        async def warm() -> None:
+            await replica.ready(_STORE_WAIT_S)
+            await freshness.ready(_WATCH_WAIT_S)
+
+        try:
+            yield Served(servicer.NAME, servicer.register, warm=warm)
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+
+
+def main() -> None:
+    """Build and serve."""
+    run(CacheConfig, build)
+
+
+if __name__ == "__main__":
+    main()

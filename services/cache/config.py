@@ -1,0 +1,41 @@
+"""What an operator may set for the cache, and nothing else."""
+
+from __future__ import annotations
+
+from pydantic import Field, RedisDsn
+
+from libs.config import ServiceConfig
+
+
+class CacheConfig(ServiceConfig, env_prefix="CACHE_"):
+    """Settings of the cache, each read from `CACHE_<FIELD>`."""
+
+    address: str = Field("127.0.0.1:50052", description="where to listen: host:port or unix:path")
+    redis_url: RedisDsn = Field(
+        RedisDsn("redis://127.0.0.1:6379/0"), description="Redis or Valkey that keeps the answers"
+    )
+    redis_timeout_s: float = Field(
+        0.05, gt=0, le=10, description="seconds a lookup waits for Redis before it is a miss"
+    )
+    redis_pause_s: float = Field(
+        0.25, ge=0, le=60, description="seconds in which Redis is not asked after it failed"
+    )
+    retrieval_target: str = Field(
+        "127.0.0.1:50054", description="the retrieval service, whose changes of documents count"
+    )
+    watch_silence_s: float = Field(
+        0.5,
+        gt=0,
+        description="seconds without a word from retrieval before answers from "
+        "documents are misses; it says one every 0.2 s",
+    )
+    min_similarity: float = Field(
+        0.92, ge=0, le=1, description="least cosine of a semantic hit; a request may only raise it"
+    )
+    ttl_s: float = Field(86_400.0, gt=0, description="seconds an answer lives, used or not")
+    degraded_ttl_s: float = Field(
+        60.0, gt=0, description="seconds an answer lives that fell short of what was aimed for"
+    )
+    max_answer_bytes: int = Field(
+        1_048_576, ge=1, description="size of the largest answer that is kept, events as sent"
+    )

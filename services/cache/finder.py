@@ -1,0 +1,181 @@
+"""Looks answers up, layer by layer; whatever fails or takes too long is a miss."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+
+from libs.budget import current_budget
+from libs.errors import DependencyUnavailableError, InvalidFieldError
+from libs.values import CacheLayer
+from libs.values.cache import AskedQuestion, Lookup
+from services.cache import decision
+from services.cache.decision import Candidate, Judgement, Step, Terms, judge
+from services.cache.entry import DamagedRecordError, Entry
+from services.cache.freshness import Freshness
+from services.cache.index import Neighbour, Partition
+from services.cache.keys import question_key
+from services.cache.reasons import Reason
+from services.cache.replica import Replica
+from services.cache.store import EntryStore
+from services.cache.vectors import Vector, unpacked
+
+# The share of the caller's time that is kept back, so that a miss still reaches it.
+_REPLY_SHARE = 0.1
+# Neighbours looked at; more, only if all of these are near but cannot be used.
+_WIDTHS = (8, 64)
+_LOG = logging.getLogger(__name__)
+
+
+class Finder:
+    """Finds the stored answer that serves a question, or says why there is none."""
+
+    def __init__(
+        self,
+        store: EntryStore,
+        replica: Replica,
+        freshness: Freshness,
+        *,
+        floor: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Look in these places.
+
+        Args:
+            store: the answers; its client gives up quickly.
+            replica: what can be found by meaning.
+            freshness: the documents' versions.
+            floor: the least cosine similarity of a semantic hit, in [0, 1].
+            clock: seconds of the wall clock, that answers age by.
+        """
+        self._store = store
+        self._replica = replica
+        self._floor = floor
+        self._clock = clock
+        usable: tuple[Step, ...] = (decision.unexpired, decision.good_enough)
+        fresh = decision.documents_unchanged(freshness)
+        self._exact_steps = (*usable, fresh)
+        # The prompt holds the passages as they were read for this very question. An answer
+        # to the same passages is as fresh as they are, whatever else has changed since.
+        self._prompt_steps = usable
+        self._semantic_steps = (decision.of_context, *usable, fresh)
+        self._layers: dict[CacheLayer, Callable[[Lookup], Awaitable[Judgement]]] = {
+            CacheLayer.EXACT: self._exact,
+            CacheLayer.PROMPT: self._prompt,
+            CacheLayer.SEMANTIC: self._semantic,
+        }
+        self._outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    async def find(self, lookup: Lookup) -> Judgement:
+        """Return the answer, or a miss with its reason.
+
+        Raises:
+            InvalidFieldError: the question or the vector is not one.
+            DimensionMismatchError: it has not its model's length.
+        """
+        found = await self._within_budget(lookup)
+        hit = f"{lookup.layer.name.lower()}_hit"
+        self._outcomes[lookup.tenant_id][found.reason if found.entry is None else hit] += 1
+        return found
+
+    def outcomes(self, tenant_id: str) -> Mapping[str, int]:
+        """Return how many lookups of a tenant ended how."""
+        return dict(self._outcomes.get(tenant_id, {}))
+
+    async def _within_budget(self, lookup: Lookup) -> Judgement:
+        budget = current_budget()
+        left_s = None if budget is None else budget.remaining_s() * (1 - _REPLY_SHARE)
+        try:
+            async with asyncio.timeout(left_s):
+                return await self._layers[lookup.layer](lookup)
+        except TimeoutError:
+            return Judgement(Reason.TIMED_OUT)
+        except DependencyUnavailableError:
+            return Judgement(Reason.STORE_UNAVAILABLE)
+        except DamagedRecordError:
+            return Judgement(Reason.DAMAGED)
+
+    async def _exact(self, lookup: Lookup) -> Judgement:
+        key = question_key(lookup.tenant_id, _asked(lookup))
+        entry = await self._store.get(lookup.tenant_id, key.exact)
+        return judge(self._terms(lookup), _only(entry), self._exact_steps)
+
+    async def _prompt(self, lookup: Lookup) -> Judgement:
+        prompt = lookup.prompt_sha256.hex()
+        entry = await self._store.by_prompt(lookup.tenant_id, prompt)
+        return judge(self._terms(lookup), _only(entry), self._prompt_steps)
+
+    async def _semantic(self, lookup: Lookup) -> Judgement:
+        vector = unpacked(lookup.embedding)
+        tenant_id, fingerprint = lookup.tenant_id, lookup.embedding_fingerprint
+        self._replica.lengths.check(tenant_id, fingerprint, len(vector))
+        context = question_key(tenant_id, _asked(lookup)).context
+        partition = Partition(tenant_id, context, fingerprint)
+        terms = self._terms(lookup, context)
+        for width in _WIDTHS:
+            near, found = await self._nearest(partition, vector, width, terms)
+            if found.entry is not None or len(near) < width:
+                break
+        return found
+
+    async def _nearest(
+        self, partition: Partition, vector: Vector, width: int, terms: Terms
+    ) -> tuple[list[Neighbour], Judgement]:
+        """Return the neighbours that are near, and what the decision on them is."""
+        neighbours = await self._searched(partition, vector, width)
+        near = [each for each in neighbours if decision.is_near(each.similarity, terms)]
+        if not near:
+            nearest = neighbours[0].similarity if neighbours else None
+            reason = Reason.BELOW_FLOOR if neighbours else Reason.NOT_FOUND
+            return near, Judgement(reason, similarity=nearest)
+        candidates = await self._fetched(partition.tenant_id, near)
+        found = judge(terms, candidates, self._semantic_steps)
+        for candidate, reason in found.refused:
+            if reason is Reason.DOCUMENT_CHANGED:
+                # It will never serve again; let the next search reach past it.
+                self._replica.index.remove(candidate.entry.key, candidate.entry.entry_id)
+        return near, found
+
+    async def _searched(self, partition: Partition, vector: Vector, width: int) -> list[Neighbour]:
+        try:
+            return await self._replica.index.search(partition, vector, width)
+        except RuntimeError as error:
+            # What FAISS raises, from an index that is damaged or out of memory.
+            _LOG.exception("the index of meanings failed")
+            raise DependencyUnavailableError("the index of meanings failed") from error
+
+    async def _fetched(self, tenant_id: str, near: list[Neighbour]) -> list[Candidate]:
+        """Return the answers as the store has them now; forget those it has not.
+
+        Raises:
+            DamagedRecordError: there is none, and one of them could not be read.
+        """
+        entries = await self._store.many(tenant_id, [each.key for each in near])
+        candidates: list[Candidate] = []
+        damage: DamagedRecordError | None = None
+        for neighbour, entry in zip(near, entries, strict=True):
+            if isinstance(entry, Entry):
+                candidates.append(Candidate(neighbour.similarity, entry))
+                continue
+            self._replica.index.remove(neighbour.key, neighbour.entry_id)
+            damage = entry or damage
+        if damage is not None and not candidates:
+            raise damage
+        return candidates
+
+    def _terms(self, lookup: Lookup, context: str = "") -> Terms:
+        floor = max(self._floor, lookup.min_similarity or 0.0)
+        return Terms(self._clock(), lookup.minimum_quality, floor, context)
+
+
+def _only(entry: Entry | None) -> list[Candidate]:
+    return [] if entry is None else [Candidate(1.0, entry)]
+
+
+def _asked(lookup: Lookup) -> AskedQuestion:
+    if lookup.asked is None:
+        raise InvalidFieldError("asked", f"is required for the layer {lookup.layer.name}")
+    return lookup.asked

@@ -1,0 +1,185 @@
+"""Keeps answers, and lets go of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from libs.budget import current_budget
+from libs.values import Verdict
+from libs.values.cache import AskedOf, BuiltFrom, Everything, Selector, WithTag
+from services.cache.entry import DamagedRecordError, Draft, Entry
+from services.cache.freshness import Freshness
+from services.cache.keys import normalised, question_key
+from services.cache.reasons import Reason
+from services.cache.replica import Replica
+from services.cache.store import EntryStore
+
+# How long a store may wait for the watch to hear of the documents it names.
+_CATCH_UP_S = 0.2
+# Kept back of the caller's time for the store itself.
+_STORE_RESERVE_S = 0.05
+# One that is in the way and of no use is taken away, once, and by another writer once more.
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long answers live, in seconds from when they were stored."""
+
+    whole_s: float
+    degraded_s: float
+
+
+class Keeper:
+    """Writes to the store; each write is applied to this replica's index at once."""
+
+    def __init__(
+        self,
+        store: EntryStore,
+        patient_store: EntryStore,
+        replica: Replica,
+        freshness: Freshness,
+        lifetimes: Lifetimes,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Write to these places.
+
+        Args:
+            store: the answers; gives up quickly.
+            patient_store: the same, with time for long reads and for removals.
+            replica: what can be found by meaning.
+            freshness: the documents' versions.
+            lifetimes: of answers.
+            clock: seconds of the wall clock.
+        """
+        self._store = store
+        self._patient_store = patient_store
+        self._replica = replica
+        self._freshness = freshness
+        self._lifetimes = lifetimes
+        self._clock = clock
+
+    async def keep(self, draft: Draft) -> Reason:
+        """Store an answer; return `OK`, or why it is not stored.
+
+        Raises:
+            DependencyUnavailableError: the store does not answer.
+            DimensionMismatchError: the vector has not its model's length.
+        """
+        if not draft.finish_reason.is_whole:
+            return Reason.INCOMPLETE
+        if draft.vector:
+            length = len(draft.vector) // 4
+            self._replica.lengths.check(draft.tenant_id, draft.embedding_fingerprint, length)
+        await self._freshness.catch_up(draft.sources, self._patience_s())
+        changed = self._freshness.judge(draft.tenant_id, draft.sources, draft.store_id)
+        if changed is not None:
+            return changed
+        return await self._put(draft)
+
+    async def remove(self, tenant_id: str, selector: Selector) -> int:
+        """Remove the answers that a selector matches; return how many there were.
+
+        Raises:
+            DependencyUnavailableError: the store does not answer; some may be removed.
+        """
+        removed = 0
+        keys = await self._patient_store.keys(tenant_id)
+        async for page in self._patient_store.pages(tenant_id, keys):
+            removed += await self._drop([each for each in page if _matches(selector, each)])
+        return removed
+
+    async def report(self, tenant_id: str, entry_id: str, verdict: Verdict) -> bool:
+        """Take a verdict; return True if the answer was there and was removed.
+
+        Raises:
+            DependencyUnavailableError: the store does not answer.
+        """
+        if verdict is not Verdict.BAD:
+            return False
+        key = await self._patient_store.key_of(tenant_id, entry_id)
+        if key is None:
+            return False
+        removed = await self._patient_store.remove(tenant_id, [(key, entry_id)])
+        self._replica.index.remove(key, entry_id)
+        return removed > 0
+
+    def _patience_s(self) -> float:
+        budget = current_budget()
+        if budget is None:
+            return _CATCH_UP_S
+        return max(0.0, min(_CATCH_UP_S, budget.remaining_s() - _STORE_RESERVE_S))
+
+    async def _put(self, draft: Draft) -> Reason:
+        entry = self._entry(draft)
+        ttl_s = entry.expires_at_s - entry.created_at_s
+        for _ in range(_TRIES):
+            try:
+                better = await self._store.put(entry, ttl_s)
+            except DamagedRecordError:
+                continue
+            if better is None:
+                self._replica.index.put([entry])
+                return Reason.OK
+            if self._serves(better):
+                break
+            await self._drop([better])
+        return Reason.BETTER_STORED
+
+    def _serves(self, entry: Entry) -> bool:
+        """Return whether an answer may still be of use: not once it is past or outdated."""
+        if entry.expires_at_s <= self._clock():
+            return False
+        changed = self._freshness.judge(entry.tenant_id, entry.sources, entry.store_id)
+        return changed is not Reason.DOCUMENT_CHANGED
+
+    async def _drop(self, entries: list[Entry]) -> int:
+        if not entries:
+            return 0
+        named = [(each.key, each.entry_id) for each in entries]
+        removed = await self._patient_store.remove(entries[0].tenant_id, named)
+        for key, entry_id in named:
+            self._replica.index.remove(key, entry_id)
+        return removed
+
+    def _entry(self, draft: Draft) -> Entry:
+        key = question_key(draft.tenant_id, draft.asked)
+        now_s = self._clock()
+        lifetime_s = self._lifetimes.degraded_s if draft.degraded else self._lifetimes.whole_s
+        return Entry(
+            entry_id=draft.entry_id,
+            tenant_id=draft.tenant_id,
+            key=key.exact,
+            context=key.context,
+            question=normalised(draft.asked.question),
+            collection=draft.asked.collection,
+            created_at_s=now_s,
+            expires_at_s=now_s + lifetime_s,
+            finish_reason=draft.finish_reason,
+            quality=draft.quality,
+            degraded=draft.degraded,
+            model=draft.model,
+            prompt=draft.prompt,
+            sources=draft.sources,
+            store_id=draft.store_id,
+            tags=draft.tags,
+            embedding_fingerprint=draft.embedding_fingerprint,
+            vector=draft.vector,
+            pages=draft.pages,
+        )
+
+
+def _matches(selector: Selector, entry: Entry) -> bool:
+    match selector:
+        case Everything():
+            return True
+        case WithTag(tag):
+            return tag in entry.tags
+        case AskedOf(collection):
+            return entry.collection == collection
+        case BuiltFrom(collection, document_id):
+            built_from = {(each.collection, each.document_id) for each in entry.sources}
+            return (collection, document_id) in built_from

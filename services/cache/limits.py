@@ -1,0 +1,119 @@
+"""What a request to the cache may hold; the contract says the same in its comments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from libs.errors import InvalidFieldError
+from libs.values import CacheLayer, Filter, Quality, Role, Turn
+from libs.values.cache import AskedQuestion, Lookup
+from services.cache.entry import Draft
+
+SHA256_BYTES = 32
+MAX_KEY_CHARACTERS = 64
+MAX_VALUES = 32
+MAX_VALUE_CHARACTERS = 256
+MAX_TURN_CHARACTERS = 8_000
+MAX_TAGS = 16
+MAX_TAG_CHARACTERS = 64
+MAX_ID_CHARACTERS = 128
+
+
+def check_lookup(lookup: Lookup) -> None:
+    """Refuse a lookup whose layer lacks something, or that is outside its limits.
+
+    Raises:
+        InvalidFieldError: with the field and its limit.
+    """
+    if lookup.layer is CacheLayer.NONE:
+        raise InvalidFieldError("layer", "must be EXACT, PROMPT or SEMANTIC")
+    if lookup.asked is not None:
+        check_asked(lookup.asked)
+    elif lookup.layer is not CacheLayer.PROMPT:
+        raise InvalidFieldError("asked", f"is required for the layer {lookup.layer.name}")
+    if lookup.prompt_sha256 or lookup.layer is CacheLayer.PROMPT:
+        check_prompt(lookup.prompt_sha256)
+    if lookup.layer is CacheLayer.SEMANTIC and not lookup.embedding_fingerprint:
+        raise InvalidFieldError("embedding_fingerprint", "is required for the layer SEMANTIC")
+    least = lookup.min_similarity
+    if least is not None and not 0.0 <= least <= 1.0:
+        raise InvalidFieldError("min_similarity", f"must be in [0, 1], is {least:.6g}")
+
+
+def check_draft(draft: Draft, *, max_bytes: int) -> None:
+    """Refuse an answer that lacks something or is outside its limits.
+
+    Raises:
+        InvalidFieldError: with the field and its limit.
+    """
+    check_asked(draft.asked)
+    check_id("entry_id", draft.entry_id)
+    if not draft.pages:
+        raise InvalidFieldError("events", "must be at least one")
+    size = sum(map(len, draft.pages))
+    if size > max_bytes:
+        raise InvalidFieldError("events", f"must be at most {max_bytes} bytes, are {size}")
+    if draft.quality is Quality.UNSPECIFIED:
+        raise InvalidFieldError("quality", "is required")
+    if draft.vector and not draft.embedding_fingerprint:
+        raise InvalidFieldError("embedding_fingerprint", "is required with embedding")
+    _check_count("tags", draft.tags, MAX_TAGS)
+    for number, tag in enumerate(draft.tags):
+        check_tag(f"tags[{number}]", tag)
+
+
+def check_asked(asked: AskedQuestion) -> None:
+    """Refuse a question that is none, or whose parts are outside their limits."""
+    if not asked.question.strip():
+        raise InvalidFieldError("asked.question", "is required")
+    for number, turn in enumerate(asked.history):
+        _check_turn(f"asked.history[{number}]", turn)
+    for number, condition in enumerate(asked.filters):
+        _check_filter(f"asked.filters[{number}]", condition)
+
+
+def check_prompt(prompt_sha256: bytes) -> None:
+    """Refuse what is no SHA-256."""
+    if len(prompt_sha256) != SHA256_BYTES:
+        problem = f"must be {SHA256_BYTES} bytes, is {len(prompt_sha256)}"
+        raise InvalidFieldError("prompt_sha256", problem)
+
+
+def check_tag(field: str, tag: str) -> None:
+    """Refuse an empty label, or one that is too long."""
+    _check_length(field, tag, MAX_TAG_CHARACTERS)
+
+
+def check_id(field: str, name: str) -> None:
+    """Refuse an empty name of an entry, or one that is too long."""
+    _check_length(field, name, MAX_ID_CHARACTERS)
+
+
+def _check_turn(field: str, turn: Turn) -> None:
+    if turn.role is Role.UNSPECIFIED:
+        raise InvalidFieldError(f"{field}.role", "is required")
+    if len(turn.text) > MAX_TURN_CHARACTERS:
+        problem = f"must be at most {MAX_TURN_CHARACTERS} characters, is {len(turn.text)}"
+        raise InvalidFieldError(f"{field}.text", problem)
+
+
+def _check_filter(field: str, condition: Filter) -> None:
+    _check_length(f"{field}.key", condition.key, MAX_KEY_CHARACTERS)
+    if not condition.any_of:
+        raise InvalidFieldError(f"{field}.any_of", "must be at least one")
+    _check_count(f"{field}.any_of", condition.any_of, MAX_VALUES)
+    for number, value in enumerate(condition.any_of):
+        if len(value) > MAX_VALUE_CHARACTERS:
+            problem = f"must be at most {MAX_VALUE_CHARACTERS} characters, is {len(value)}"
+            raise InvalidFieldError(f"{field}.any_of[{number}]", problem)
+
+
+def _check_length(field: str, text: str, most: int) -> None:
+    if not 1 <= len(text) <= most:
+        raise InvalidFieldError(field, f"must be 1 to {most} characters, is {len(text)}")
+
+
+def _check_count(field: str, items: Iterable[object], most: int) -> None:
+    number = sum(1 for _ in items)
+    if number > most:
+        raise InvalidFieldError(field, f"must be at most {most}, are {number}")

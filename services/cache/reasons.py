@@ -1,0 +1,22 @@
+"""Why a lookup missed, or an answer was not kept."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """What a caller is told; each word stands in the contract."""
+
+    OK = "OK"
+    NOT_FOUND = "NOT_FOUND"
+    BELOW_FLOOR = "BELOW_FLOOR"
+    BELOW_QUALITY = "BELOW_QUALITY"
+    DOCUMENT_CHANGED = "DOCUMENT_CHANGED"
+    WATCH_SILENT = "WATCH_SILENT"
+    EXPIRED = "EXPIRED"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    TIMED_OUT = "TIMED_OUT"
+    DAMAGED = "DAMAGED"
+    INCOMPLETE = "INCOMPLETE"
+    BETTER_STORED = "BETTER_STORED"

@@ -1,0 +1,250 @@
+"""`hasten.cache.v1.CacheService`: from the wire to the store and back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from enum import IntEnum
+from typing import Any, TypeVar
+
+from grpc import aio
+
+from hasten.answer.v1 import answer_service_pb2 as answer_pb
+from hasten.cache.v1 import cache_service_pb2 as pb
+from hasten.cache.v1.cache_service_pb2_grpc import (
+    CacheServiceServicer,
+    add_CacheServiceServicer_to_server,
+)
+from libs.errors import DependencyUnavailableError, InvalidFieldError
+from libs.server import current_call
+from libs.values import (
+    CacheLayer,
+    FinishReason,
+    ModelTier,
+    Quality,
+    Role,
+    SourceVersion,
+    Turn,
+    Verdict,
+)
+from libs.values.cache import (
+    AskedOf,
+    AskedQuestion,
+    BuiltFrom,
+    Everything,
+    Lookup,
+    Selector,
+    WithTag,
+)
+from libs.wire import duration, filters_from, timing_to
+from services.cache import limits
+from services.cache.decision import Judgement
+from services.cache.entry import Draft
+from services.cache.finder import Finder
+from services.cache.freshness import Freshness
+from services.cache.keeper import Keeper
+from services.cache.reasons import Reason
+from services.cache.replica import Replica
+from services.cache.vectors import unpacked
+
+# What one message of a replayed answer holds; a larger event has a message of its own.
+PAGE_BYTES = 32 * 1024
+_REPLAYED = ("sources", "text_delta", "citation")
+Kind = TypeVar("Kind", bound=IntEnum)
+
+
+class CacheServicer(CacheServiceServicer):
+    """Serves what a finder finds and a keeper keeps."""
+
+    NAME = pb.DESCRIPTOR.services_by_name["CacheService"].full_name
+
+    def __init__(
+        self,
+        finder: Finder,
+        keeper: Keeper,
+        replica: Replica,
+        freshness: Freshness,
+        *,
+        max_answer_bytes: int,
+    ) -> None:
+        self._finder = finder
+        self._keeper = keeper
+        self._replica = replica
+        self._freshness = freshness
+        self._max_answer_bytes = max_answer_bytes
+
+    def register(self, server: aio.Server) -> None:
+        """Attach this servicer to a server."""
+        add_CacheServiceServicer_to_server(self, server)
+
+    async def LookupAnswer(
+        self, request: pb.LookupAnswerRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.LookupAnswerResponse]:
+        lookup = _lookup_from(request)
+        limits.check_lookup(lookup)
+        found = await self._finder.find(lookup)
+        pages = () if found.entry is None else found.entry.pages
+        response = pb.LookupAnswerResponse()
+        if pages:
+            response.ParseFromString(pages[0])
+        _decide(response.decision, found)
+        yield response
+        for page in pages[1:]:
+            yield pb.LookupAnswerResponse.FromString(page)
+
+    async def StoreAnswer(
+        self, request: pb.StoreAnswerRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.StoreAnswerResponse:
+        draft = _draft_from(request)
+        limits.check_draft(draft, max_bytes=self._max_answer_bytes)
+        try:
+            reason = await self._keeper.keep(draft)
+        except DependencyUnavailableError:
+            reason = Reason.STORE_UNAVAILABLE
+        stored = reason is Reason.OK
+        why = "" if stored else reason
+        return pb.StoreAnswerResponse(stored=stored, reason=why, timing=_timing())
+
+    async def InvalidateAnswers(
+        self, request: pb.InvalidateAnswersRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.InvalidateAnswersResponse:
+        removed = await self._keeper.remove(request.tenant_id, _selector_from(request))
+        return pb.InvalidateAnswersResponse(removed_count=removed, timing=_timing())
+
+    async def ReportAnswer(
+        self, request: pb.ReportAnswerRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.ReportAnswerResponse:
+        limits.check_id("entry_id", request.entry_id)
+        verdict = _known(Verdict, request.verdict, "verdict")
+        if verdict is Verdict.UNSPECIFIED:
+            raise InvalidFieldError("verdict", "is required")
+        removed = await self._keeper.report(request.tenant_id, request.entry_id, verdict)
+        return pb.ReportAnswerResponse(removed=removed, timing=_timing())
+
+    async def GetStats(
+        self, request: pb.GetStatsRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.GetStatsResponse:
+        return pb.GetStatsResponse(
+            semantic_entry_count=self._replica.index.count(request.tenant_id),
+            lookup_counts=self._finder.outcomes(request.tenant_id),
+            index_version=self._freshness.index_version,
+            timing=_timing(),
+        )
+
+
+def _lookup_from(request: pb.LookupAnswerRequest) -> Lookup:
+    return Lookup(
+        tenant_id=request.tenant_id,
+        layer=_known(CacheLayer, request.layer, "layer"),
+        asked=_asked_from(request.asked) if request.HasField("asked") else None,
+        prompt_sha256=request.prompt_sha256,
+        embedding=request.embedding,
+        embedding_fingerprint=request.embedding_fingerprint,
+        min_similarity=request.min_similarity if request.HasField("min_similarity") else None,
+        minimum_quality=_known(Quality, request.minimum_quality, "minimum_quality"),
+    )
+
+
+def _asked_from(message: pb.AskedQuestion) -> AskedQuestion:
+    return AskedQuestion(
+        question=message.question,
+        history=tuple(_turns_from(message)),
+        scope=message.scope,
+        collection=message.collection,
+        filters=filters_from(message.filters),
+        settings_fingerprint=message.settings_fingerprint,
+        model_tier=_known(ModelTier, message.model_tier, "asked.model_tier"),
+        system_version=message.system_version,
+        output_schema=message.output_schema,
+    )
+
+
+def _turns_from(message: pb.AskedQuestion) -> Iterator[Turn]:
+    for number, turn in enumerate(message.history):
+        role = _known(Role, turn.role, f"asked.history[{number}].role")
+        yield Turn(role, turn.text)
+
+
+def _draft_from(request: pb.StoreAnswerRequest) -> Draft:
+    if request.prompt_sha256:
+        limits.check_prompt(request.prompt_sha256)
+    if request.embedding:
+        unpacked(request.embedding)
+    return Draft(
+        tenant_id=request.tenant_id,
+        asked=_asked_from(request.asked),
+        entry_id=request.entry_id,
+        pages=_pages_from(request.events),
+        finish_reason=_known(FinishReason, request.finish_reason, "finish_reason"),
+        quality=_known(Quality, request.quality, "quality"),
+        degraded=request.degraded,
+        model=request.model,
+        prompt=request.prompt_sha256.hex(),
+        vector=request.embedding,
+        embedding_fingerprint=request.embedding_fingerprint,
+        sources=tuple(
+            SourceVersion(each.collection, each.document_id, each.version)
+            for each in request.sources
+        ),
+        store_id=request.store_id,
+        tags=tuple(request.tags),
+    )
+
+
+def _pages_from(events: Iterable[answer_pb.AnswerEvent]) -> tuple[bytes, ...]:
+    """Return the events as responses that replay them, numbered anew from 1."""
+    pages: list[pb.LookupAnswerResponse] = []
+    size = PAGE_BYTES
+    for number, event in enumerate(events):
+        kind = event.WhichOneof("event")
+        if kind not in _REPLAYED:
+            problem = f"must be Sources, TextDelta or Citation, is {kind or 'nothing known'}"
+            raise InvalidFieldError(f"events[{number}]", problem)
+        size += event.ByteSize()
+        if size >= PAGE_BYTES:
+            pages.append(pb.LookupAnswerResponse())
+            size = event.ByteSize()
+        added = pages[-1].events.add()
+        added.CopyFrom(event)
+        added.sequence = number + 1
+    return tuple(page.SerializeToString() for page in pages)
+
+
+def _selector_from(request: pb.InvalidateAnswersRequest) -> Selector:
+    match request.WhichOneof("selector"):
+        case "everything" if request.everything:
+            return Everything()
+        case "tag":
+            limits.check_tag("tag", request.tag)
+            return WithTag(request.tag)
+        case "document":
+            return BuiltFrom(request.document.collection, request.document.document_id)
+        case "collection":
+            return AskedOf(request.collection)
+    raise InvalidFieldError("selector", "must be everything, tag, document or collection")
+
+
+def _decide(decision: pb.Decision, found: Judgement) -> None:
+    """Fill in the decision of a first message, in place: it is on the fastest path."""
+    decision.reason = found.reason
+    if found.similarity is not None:
+        decision.similarity = found.similarity
+    entry = found.entry
+    if entry is not None:
+        decision.hit = True
+        decision.age.CopyFrom(duration(found.age_s))
+        decision.entry_id = entry.entry_id
+        decision.quality = int(entry.quality)  # type: ignore[assignment]
+        decision.model = entry.model
+        decision.finish_reason = int(entry.finish_reason)  # type: ignore[assignment]
+    decision.timing.CopyFrom(_timing())
+
+
+def _timing() -> Any:
+    return timing_to(current_call().timing())
+
+
+def _known(kind: type[Kind], number: int, field: str) -> Kind:
+    try:
+        return kind(number)
+    except ValueError as error:
+        raise InvalidFieldError(field, f"must be a known {kind.__name__}, is {number}") from error
