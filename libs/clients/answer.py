@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from hasten.answer.v1 import answer_service_pb2 as pb
 from hasten.answer.v1.answer_service_pb2_grpc import AnswerServiceStub
-from libs.clients.connection import Connection
+from libs.clients.connection import Connection, Responses
 from libs.values import AnswerEvent, Question, Verdict
 from libs.wire import event_from, question_to
 
@@ -74,8 +73,10 @@ class AnswerClient:
         return bool(response.removed)
 
 
-async def _events(batches: AsyncIterator[Any]) -> AsyncIterator[AnswerEvent]:
+async def _events(batches: Responses) -> AsyncIterator[AnswerEvent]:
     async for batch in batches:
+        if batch.events and batch.events[-1].HasField("completed"):
+            batches.close()
         for message in batch.events:
             # A newer server may send kinds that this version does not know.
             if message.WhichOneof("event") is not None:

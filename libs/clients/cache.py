@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from hasten.cache.v1 import cache_service_pb2 as pb
 from hasten.cache.v1.cache_service_pb2_grpc import CacheServiceStub
-from libs.clients.connection import Connection
+from libs.clients.connection import Connection, Responses
 from libs.errors import UnreachableError
 from libs.values import AnswerEvent, FinishReason, Quality, SourceVersion, Verdict
 from libs.values.cache import (
@@ -63,6 +62,8 @@ class CacheClient:
             first = await anext(messages, None)
             if first is None:
                 raise UnreachableError("the cache ended a lookup without a decision")
+            if first.final:
+                messages.close()
             yield Found(_decision_from(first.decision), _pages(first, messages))
 
     async def store(self, answer: Answer, *, limit_s: float | None = None) -> Stored:
@@ -105,11 +106,13 @@ class CacheClient:
 
 
 async def _pages(
-    first: pb.LookupAnswerResponse, rest: AsyncIterator[Any]
+    first: pb.LookupAnswerResponse, rest: Responses
 ) -> AsyncIterator[tuple[AnswerEvent, ...]]:
     if first.events:
         yield tuple(map(event_from, first.events))
     async for message in rest:
+        if message.final:
+            rest.close()
         yield tuple(map(event_from, message.events))
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from grpc import aio
 
@@ -102,11 +102,11 @@ class Connection:
     @asynccontextmanager
     async def stream(
         self, method: Any, request: Any, *, limit_s: float | None = None
-    ) -> AsyncIterator[AsyncIterator[Any]]:
+    ) -> AsyncIterator[Responses]:
         """Call a method with many responses, and yield them as they come.
 
         Leaving the block cancels the call if it has not ended; a plain `break` out of a
-        response iterator would not.
+        response iterator would not. Nothing is cancelled once `Responses.close` was called.
 
         Args:
             method: the stub's method.
@@ -120,12 +120,12 @@ class Connection:
         timeout_s = _timeout_s(limit_s, name)
         span = client_span(name)
         call = method(request, timeout=timeout_s, metadata=self._metadata(span.span, timeout_s))
-        outcome = ["CANCELLED"]
+        responses = Responses(call)
         try:
-            yield _responses(call, outcome)
+            yield responses
         finally:
-            call.cancel()
-            span.end(outcome[0])
+            responses.leave()
+            span.end(responses.code)
 
     def _metadata(self, span: Any, timeout_s: float | None) -> tuple[tuple[str, str], ...]:
         metadata = self._authorization
@@ -137,14 +137,53 @@ class Connection:
         return metadata
 
 
-async def _responses(call: Any, outcome: list[str]) -> AsyncIterator[Any]:
-    try:
-        async for response in call:
-            yield response
-        outcome[0] = "OK"
-    except aio.AioRpcError as error:
-        outcome[0] = error.code().name
-        raise from_rpc_error(error) from error
+class Responses:
+    """The responses of one call, in order.
+
+    Attributes:
+        code: name of the status that the call ended with; `CANCELLED` until it has.
+    """
+
+    # Calls whose last response was read, held until their status has come as well:
+    # one that is collected before would be cancelled.
+    _ending: ClassVar[set[Any]] = set()
+
+    def __init__(self, call: Any) -> None:
+        self.code = "CANCELLED"
+        self._call = call
+        self._iterator = call.__aiter__()
+        self._is_closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._is_closed:
+            raise StopAsyncIteration
+        try:
+            return await anext(self._iterator)
+        except StopAsyncIteration:
+            self.code = "OK"
+            raise
+        except aio.AioRpcError as error:
+            self.code = error.code().name
+            raise from_rpc_error(error) from error
+
+    def close(self) -> None:
+        """Note that the last response has been read, as the contract of the method says.
+
+        Nobody then waits for the status behind it, which says nothing more.
+        """
+        self.code = "OK"
+        self._is_closed = True
+
+    def leave(self) -> None:
+        """Cancel the call, unless its last response has been read."""
+        if not self._is_closed:
+            self._call.cancel()
+        elif not self._call.done():
+            self._ending.add(self._call)
+            self._call.add_done_callback(self._ending.discard)
 
 
 def _name(method: Any) -> str:

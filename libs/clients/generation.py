@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from hasten.generation.v1 import generation_service_pb2 as pb
 from hasten.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
-from libs.clients.connection import Connection
+from libs.clients.connection import Connection, Responses
 from libs.values import FinishReason, ModelTier, TextDelta
 from libs.values.generation import (
     GenerationCompleted,
@@ -83,8 +82,10 @@ def _prompt_to(prompt: Prompt) -> pb.GenerateTextRequest:
     return request
 
 
-async def _events(batches: AsyncIterator[Any]) -> AsyncIterator[GenerationEvent]:
+async def _events(batches: Responses) -> AsyncIterator[GenerationEvent]:
     async for batch in batches:
+        if batch.events and batch.events[-1].HasField("completed"):
+            batches.close()
         for message in batch.events:
             event = _event_from(message)
             # A newer server may send kinds that this version does not know.

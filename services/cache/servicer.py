@@ -87,9 +87,12 @@ class CacheServicer(CacheServiceServicer):
         if pages:
             response.ParseFromString(pages[0])
         _decide(response.decision, found)
+        response.final = len(pages) <= 1
         yield response
-        for page in pages[1:]:
-            yield pb.LookupAnswerResponse.FromString(page)
+        for number, page in enumerate(pages[1:], 2):
+            response = pb.LookupAnswerResponse.FromString(page)
+            response.final = number == len(pages)
+            yield response
 
     async def StoreAnswer(
         self, request: pb.StoreAnswerRequest, context: aio.ServicerContext[Any, Any]
@@ -107,12 +110,14 @@ class CacheServicer(CacheServiceServicer):
     async def InvalidateAnswers(
         self, request: pb.InvalidateAnswersRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.InvalidateAnswersResponse:
+        limits.check_tenant(request.tenant_id)
         removed = await self._keeper.remove(request.tenant_id, _selector_from(request))
         return pb.InvalidateAnswersResponse(removed_count=removed, timing=_timing())
 
     async def ReportAnswer(
         self, request: pb.ReportAnswerRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.ReportAnswerResponse:
+        limits.check_tenant(request.tenant_id)
         limits.check_id("entry_id", request.entry_id)
         verdict = _known(Verdict, request.verdict, "verdict")
         if verdict is Verdict.UNSPECIFIED:
@@ -123,6 +128,7 @@ class CacheServicer(CacheServiceServicer):
     async def GetStats(
         self, request: pb.GetStatsRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.GetStatsResponse:
+        limits.check_tenant(request.tenant_id)
         return pb.GetStatsResponse(
             semantic_entry_count=self._replica.index.count(request.tenant_id),
             lookup_counts=self._finder.outcomes(request.tenant_id),

@@ -7,12 +7,19 @@ lookup that hits at any time before text was shown wins over all of it.
 from __future__ import annotations
 
 import asyncio
+import logging
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from libs.budget import Budget
-from libs.errors import DimensionMismatchError, FingerprintMismatchError, MeshError
+from libs.errors import (
+    DimensionMismatchError,
+    FingerprintMismatchError,
+    InternalError,
+    MeshError,
+)
 from libs.values import (
     AnswerState,
     CacheControl,
@@ -48,6 +55,7 @@ from services.orchestrator.schema import satisfies
 from services.orchestrator.writing import Clocks, Writing, Written
 
 Result = TypeVar("Result")
+_LOG = logging.getLogger(__name__)
 
 # The share of a caller's patience kept for sending, so that what is late by the jitter of
 # a busy machine still arrives; never more than so many seconds.
@@ -116,6 +124,10 @@ class Answering:
             self._run.finish()
             if not self._run.stopped:
                 raise
+        except Exception:  # noqa: BLE001 - the outer edge: whoever reads must see an end
+            incident = secrets.token_hex(8)
+            _LOG.exception("incident %s in run %s", incident, self._run.run_id)
+            self._run.finish(InternalError(f"internal error, incident {incident}"))
         finally:
             await self._hops.close()
 

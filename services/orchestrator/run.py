@@ -89,8 +89,8 @@ class Run:
             changed = self._changed
             if self.logged_count == len(self.events):
                 await changed.wait()
-            if not self.done:
-                await asyncio.sleep(gather_s)
+            # Also at the end: the caller's last message goes first.
+            await asyncio.sleep(gather_s)
             yield
 
     def _notify(self) -> None:

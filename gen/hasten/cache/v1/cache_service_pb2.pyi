@@ -147,6 +147,9 @@ class LookupAnswerResponse(_message.Message):
 
     DECISION_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
+    final: _builtins.bool
+    """True for the last message of the stream; nobody need wait for its status."""
     @_builtins.property
     def decision(self) -> Global___Decision:
         """The decision. Set in the first message only."""
@@ -162,10 +165,11 @@ class LookupAnswerResponse(_message.Message):
         *,
         decision: Global___Decision | None = ...,
         events: _abc.Iterable[_answer_service_pb2.AnswerEvent] | None = ...,
+        final: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "events", b"events", "final", b"final"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
