@@ -15,7 +15,7 @@ class CacheConfig(ServiceConfig, env_prefix="CACHE_"):
         RedisDsn("redis://127.0.0.1:6379/0"), description="Redis or Valkey that keeps the answers"
     )
     redis_timeout_s: float = Field(
-        0.05, gt=0, le=10, description="seconds a lookup waits for Redis before it is a miss"
+        0.05, gt=0, le=2, description="seconds a lookup waits for Redis before it is a miss"
     )
     redis_pause_s: float = Field(
         0.25, ge=0, le=60, description="seconds in which Redis is not asked after it failed"

@@ -7,11 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.maint_notifications import MaintNotificationsConfig
 
+from libs.redislink import open_redis
 from services.cache.pause import Pause
 
 # When a command is broken off; who asked may have given up long before.
@@ -28,20 +25,8 @@ class Link:
 
 @asynccontextmanager
 async def linked(url: str, *, timeout_s: float, pause_s: float) -> AsyncIterator[Link]:
-    """Yield a link that waits `timeout_s` for an answer, and `pause_s` after a failure.
-
-    A broken connection is tried once more: after a restart of Redis every pooled one is.
-    """
-    redis = Redis.from_url(
-        url,
-        protocol=3,
-        socket_timeout=_GIVE_UP_S,
-        socket_connect_timeout=_GIVE_UP_S,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-        # Two round trips less for each new connection.
-        driver_info=None,
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-    )
+    """Yield a link that waits `timeout_s` for an answer, and `pause_s` after a failure."""
+    redis = open_redis(url, timeout_s=timeout_s)
     pause = Pause(timeout_s=timeout_s, pause_s=pause_s)
     try:
         yield Link(redis, pause)

@@ -35,11 +35,15 @@ class Freshness:
         self._news = asyncio.Event()
 
     def continues(self, batch: ChangeBatch) -> bool:
-        """Return whether a batch is of the store whose versions are known here."""
-        return batch.store_id == self._store_id
+        """Return whether a batch goes on from what is known here.
+
+        It does not if it is of another store, or of the same one before a later state was
+        lost, such as a copy that was put back.
+        """
+        return batch.store_id == self._store_id and batch.index_version >= self.index_version
 
     def start_over(self, store_id: str) -> None:
-        """Forget everything: another store counts its versions anew."""
+        """Forget everything: what comes counts its versions anew."""
         self._store_id = store_id
         self.index_version = 0
         self._versions.clear()

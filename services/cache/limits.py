@@ -19,12 +19,23 @@ MAX_TAG_CHARACTERS = 64
 MAX_ID_CHARACTERS = 128
 
 
+def check_tenant(tenant_id: str) -> None:
+    """Refuse `*`: that is many tenants, and answers are always of one.
+
+    Raises:
+        InvalidFieldError: the tenant is not one.
+    """
+    if tenant_id == "*":
+        raise InvalidFieldError("tenant_id", "must be one tenant, is all of them")
+
+
 def check_lookup(lookup: Lookup) -> None:
     """Refuse a lookup whose layer lacks something, or that is outside its limits.
 
     Raises:
         InvalidFieldError: with the field and its limit.
     """
+    check_tenant(lookup.tenant_id)
     if lookup.layer is CacheLayer.NONE:
         raise InvalidFieldError("layer", "must be EXACT, PROMPT or SEMANTIC")
     if lookup.asked is not None:
@@ -46,6 +57,7 @@ def check_draft(draft: Draft, *, max_bytes: int) -> None:
     Raises:
         InvalidFieldError: with the field and its limit.
     """
+    check_tenant(draft.tenant_id)
     check_asked(draft.asked)
     check_id("entry_id", draft.entry_id)
     if not draft.pages:

@@ -41,7 +41,10 @@ class Watch:
             try:
                 await self._listen()
             except MeshError as error:
-                _LOG.warning("the watch of documents broke: %s", error)
+                # Once for each time it breaks, not for each try.
+                is_first = self._back_off_s == _FIRST_BACK_OFF_S
+                level = logging.WARNING if is_first else logging.DEBUG
+                _LOG.log(level, "the watch of documents broke: %s", error)
             except Exception:  # noqa: BLE001 - the outer edge of a task
                 # Without this task every answer that depends on documents would stay a miss.
                 _LOG.exception("the watch of documents failed")

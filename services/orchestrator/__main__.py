@@ -51,16 +51,19 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
             asyncio.create_task(catalog.keep_current()),
             asyncio.create_task(stops.listen(runs.stop_here)),
         ]
-        yield Served(
-            servicer.NAME,
-            servicer.register,
-            warm=partial(catalog.known, _CATALOG_WAIT_S),
-            drain=partial(runs.go_away, config.grace_s),
-        )
-        await runs.settle(_SETTLE_S)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        try:
+            yield Served(
+                servicer.NAME,
+                servicer.register,
+                warm=partial(catalog.known, _CATALOG_WAIT_S),
+                drain=partial(runs.go_away, config.grace_s),
+            )
+            await runs.settle(_SETTLE_S)
+        finally:
+            for task in background:
+                task.cancel()
+            # Bounded: a wait for Redis may swallow a cancellation (CPython bpo-42130).
+            await asyncio.wait(background, timeout=_SETTLE_S)
 
 
 async def _connect(config: OrchestratorConfig, stack: AsyncExitStack) -> Clients:

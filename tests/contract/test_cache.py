@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from hasten.cache.v1 import cache_service_pb2 as pb
+from hasten.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 from libs.budget import Budget, spending
 from libs.clients import Connection
 from libs.clients.cache import CacheClient
@@ -26,16 +28,12 @@ from libs.server.testing import serving
 from libs.values import (
     CacheLayer,
     Event,
-    Filter,
     FinishReason,
-    ModelTier,
     Plan,
     Quality,
     Revised,
-    Role,
     SourceVersion,
     TextDelta,
-    Turn,
     Verdict,
 )
 from libs.values.cache import (
@@ -64,6 +62,7 @@ from tests.unit.cache.parts import (
     replayed,
     said,
     semantic,
+    variant,
     vector,
 )
 
@@ -281,31 +280,13 @@ async def test_hits_do_not_prolong_an_answers_life(redis_url: str, retrieval: st
 # -- nobody meets --------------------------------------------------------------------------
 
 
-def _variant(random_: random.Random, word: str) -> tuple[str, AskedQuestion]:
-    """Return one of few tenants and questions, so that near twins are common."""
-    pick = random_.choice
-    history = pick([(), (Turn(Role.USER, "Hi."),), (Turn(Role.ASSISTANT, "Hi."),)])
-    asked = AskedQuestion(
-        word,
-        history=history,
-        scope=pick(["", "staff", "a"]),
-        collection=pick(["", "staff", "plays"]),
-        filters=pick([(), (Filter("k", ("a",)),), (Filter("k", ("a", "b")),)]),
-        settings_fingerprint=pick(["", "s1", "s2"]),
-        model_tier=pick([ModelTier.BEST, ModelTier.FAST]),
-        system_version=pick(["v1", "v2"]),
-        output_schema=pick(["", "{}"]),
-    )
-    return pick(["acme", "acme2", "ACME", "rival"]), asked
-
-
-async def test_in_2000_pairs_no_answer_is_given_to_another_question(cache: CacheClient) -> None:
+async def test_in_200_pairs_no_answer_is_given_to_another_question(cache: CacheClient) -> None:
     random_ = random.Random(20_260_101)  # noqa: S311 - the same pairs each time
 
     async def pair(number: int) -> int:
         (tenant, asked), (other_tenant, other) = (
-            _variant(random_, f"question {number}"),
-            _variant(random_, f"question {number}"),
+            variant(random_, f"question {number}"),
+            variant(random_, f"question {number}"),
         )
         if (tenant, asked) == (other_tenant, other):
             return 0
@@ -324,9 +305,9 @@ async def test_in_2000_pairs_no_answer_is_given_to_another_question(cache: Cache
         return 1
 
     counts = []
-    for start in range(0, 2_000, 50):
+    for start in range(0, 200, 50):
         counts += await asyncio.gather(*(pair(number) for number in range(start, start + 50)))
-    assert sum(counts) > 1_900
+    assert sum(counts) > 190
 
 
 async def test_a_record_that_lies_in_another_tenants_place_is_not_served(
@@ -621,14 +602,27 @@ async def test_a_good_answer_stays_and_a_strangers_verdict_counts_for_nothing(
 # -- replicas ------------------------------------------------------------------------------
 
 
+async def _slowest_s(cache: CacheClient, replica: CacheClient) -> float:
+    """Return how long the other replica took to find the slowest of some answers."""
+    took_s = []
+    for number in range(8):
+        where = vector(*(float(place == number) for place in range(8)))
+        await cache.store(answer(f"Q{number}?", entry_id=f"run-{number}", embedding=where))
+        took_s.append(await until_decided(replica, semantic(where), "OK"))
+    return max(took_s)
+
+
 async def test_what_one_replica_stores_another_finds_by_meaning(
     cache: CacheClient, replica: CacheClient
 ) -> None:
-    for number in range(5):
-        where = vector(*(float(place == number) for place in range(8)))
-        await cache.store(answer(f"Q{number}?", entry_id=f"run-{number}", embedding=where))
-        took_s = await until_decided(replica, semantic(where), "OK", within_s=10.0)
-        assert took_s < 0.5
+    assert await _slowest_s(cache, replica) < 10.0
+
+
+@pytest.mark.prove
+async def test_what_one_replica_stores_another_finds_within_half_a_second(
+    cache: CacheClient, replica: CacheClient
+) -> None:
+    assert await _slowest_s(cache, replica) < 0.5
 
 
 async def test_a_restarted_replica_knows_what_the_others_know(
@@ -852,3 +846,44 @@ async def test_a_report_and_an_invalidation_must_say_what(cache: CacheClient) ->
         with pytest.raises(InvalidFieldError) as caught:
             await refused
         assert caught.value.field == field
+
+
+async def _read(connection: Connection, method: Any, request: Any) -> None:
+    async with connection.stream(method, request) as messages:
+        await anext(messages)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "field"),
+    [
+        ("LookupAnswer", pb.LookupAnswerRequest(layer=9), "layer"),  # type: ignore[arg-type]
+        (
+            "LookupAnswer",
+            pb.LookupAnswerRequest(layer=1, minimum_quality=55),  # type: ignore[arg-type]
+            "minimum_quality",
+        ),
+        ("StoreAnswer", pb.StoreAnswerRequest(finish_reason=99), "finish_reason"),  # type: ignore[arg-type]
+        ("StoreAnswer", pb.StoreAnswerRequest(events=[{}]), "events[0]"),
+        ("ReportAnswer", pb.ReportAnswerRequest(entry_id="a", verdict=9), "verdict"),  # type: ignore[arg-type]
+        ("InvalidateAnswers", pb.InvalidateAnswersRequest(), "selector"),
+        ("InvalidateAnswers", pb.InvalidateAnswersRequest(everything=False), "selector"),
+    ],
+    ids=range(7),
+)
+async def test_what_no_client_of_ours_would_send_is_refused_by_its_field(
+    redis_url: str, retrieval: str, method: str, request_: Any, field: str
+) -> None:
+    config = CacheConfig(redis_url=redis_url, retrieval_target=retrieval)
+    request_.tenant_id = "acme"
+    async with (
+        build(config) as served,
+        serving(served.register) as address,
+        Connection.open(address) as connection,
+    ):
+        stub = CacheServiceStub(connection.channel)
+        called = getattr(stub, method)
+        with pytest.raises(InvalidFieldError) as caught:
+            await (_read if method == "LookupAnswer" else Connection.unary)(
+                connection, called, request_
+            )
+    assert caught.value.field == field

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,12 +25,16 @@ from libs.values import (
     CacheLayer,
     Citation,
     Event,
+    Filter,
     FinishReason,
+    ModelTier,
     Passage,
     Quality,
+    Role,
     Sources,
     SourceVersion,
     TextDelta,
+    Turn,
 )
 from libs.values.cache import Answer, AskedQuestion, Decision, Lookup
 from services.cache.__main__ import build
@@ -133,6 +138,23 @@ def semantic(embedding: bytes = vector(1.0), tenant_id: str = "acme", **more: An
 
 def prompted(prompt_sha256: bytes, tenant_id: str = "acme") -> Lookup:
     return Lookup(tenant_id, CacheLayer.PROMPT, prompt_sha256=prompt_sha256)
+
+
+def variant(random_: random.Random, question: str) -> tuple[str, AskedQuestion]:
+    """Return one of few tenants and ways to ask, so that near twins are common."""
+    pick = random_.choice
+    asked = AskedQuestion(
+        question,
+        history=pick([(), (Turn(Role.USER, "Hi."),), (Turn(Role.ASSISTANT, "Hi."),)]),
+        scope=pick(["", "staff", "a"]),
+        collection=pick(["", "staff", "plays"]),
+        filters=pick([(), (Filter("k", ("a",)),), (Filter("k", ("a", "b")),)]),
+        settings_fingerprint=pick(["", "s1", "s2"]),
+        model_tier=pick([ModelTier.BEST, ModelTier.FAST]),
+        system_version=pick(["v1", "v2"]),
+        output_schema=pick(["", "{}"]),
+    )
+    return pick(["acme", "acme2", "ACME", "rival"]), asked
 
 
 async def decided(cache: CacheClient, lookup: Lookup) -> Decision:
@@ -241,7 +263,7 @@ async def cache_process(
 
     Unless told otherwise it is as patient as a slow machine needs.
     """
-    patient = {"redis_timeout_s": 5.0, "watch_silence_s": 5.0}
+    patient = {"redis_timeout_s": 2.0, "watch_silence_s": 5.0}
     targets = {"redis_url": redis_url, "retrieval_target": retrieval_target}
     config = CacheConfig(**(targets | patient | settings))
     async with build(config) as served:

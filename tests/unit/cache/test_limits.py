@@ -21,6 +21,7 @@ def asking(**more: object) -> Lookup:
 @pytest.mark.parametrize(
     ("lookup", "message"),
     [
+        (exact(tenant_id="*"), "tenant_id: must be one tenant, is all of them"),
         (Lookup("acme", CacheLayer.NONE), "layer: must be EXACT, PROMPT or SEMANTIC"),
         (Lookup("acme", CacheLayer.EXACT), "asked: is required for the layer EXACT"),
         (Lookup("acme", CacheLayer.SEMANTIC), "asked: is required for the layer SEMANTIC"),
@@ -83,6 +84,7 @@ def test_a_lookup_at_its_limits_is_taken(lookup: Lookup) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        (draft(tenant_id="*"), "tenant_id: must be one tenant, is all of them"),
         (draft(""), "asked.question: is required"),
         (draft(entry_id=""), "entry_id: must be 1 to 128 characters, is 0"),
         (draft(entry_id="x" * 129), "entry_id: must be 1 to 128 characters, is 129"),

@@ -108,3 +108,14 @@ async def test_another_store_is_told_from_its_beginning(
     station.streams[-1].put_nowait(None)
     await until(lambda: freshness.judge("acme", SOURCES, "t") is None)
     assert freshness.judge("acme", SOURCES, "s") is Reason.DOCUMENT_CHANGED
+
+
+async def test_a_store_that_was_put_back_is_told_from_its_beginning(
+    station: Station, freshness: Freshness
+) -> None:
+    station.first = lambda _: all_of("s", 7)
+    await until(lambda: freshness.index_version == 7)
+    station.first = lambda after: all_of("s", 1) if after == 0 else ChangeBatch((), 3, "s")
+    station.streams[-1].put_nowait(None)
+    await until(lambda: freshness.judge("acme", SOURCES, "s") is None)
+    assert freshness.index_version == 1

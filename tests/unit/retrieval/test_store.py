@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from libs.values.retrieval import Document, SearchQuery
 from services.retrieval.chunking import Chunker
 from services.retrieval.ingestion import Ingestion
 from services.retrieval.library import Library
+from services.retrieval.reader import Reader
 from services.retrieval.schema import FILE_NAME, SCHEMA_VERSION
 from services.retrieval.shelf import Shelf
 from services.retrieval.store import Store
@@ -97,3 +99,69 @@ async def test_a_full_disk_refuses_the_write_and_keeps_what_was_there(tmp_path: 
         assert caught.value.retry_after_s == 1.0
         found = await best(library, SearchQuery("acme", "docs", "alpha"))
         assert [passage.document_id for passage in found.passages] == ["a"]
+
+
+def settings_of(writer: Writer) -> tuple[str, int]:
+    db = writer._db  # noqa: SLF001 - a power cut cannot be had in a test
+    (mode,) = db.execute("PRAGMA journal_mode").fetchone()
+    (synchronous,) = db.execute("PRAGMA synchronous").fetchone()
+    return mode, synchronous
+
+
+async def test_every_commit_is_synced_to_the_disk(tmp_path: Path) -> None:
+    full = 2
+    async with Store.open(tmp_path, readers=1) as store:
+        assert await store.write(settings_of) == ("wal", full)
+
+
+async def test_a_cancelled_read_ends_when_its_thread_has_let_go_of_the_connection(
+    tmp_path: Path,
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def read(_: Reader) -> None:
+        begun.set()
+        assert may_end.wait(10)
+
+    async with Store.open(tmp_path, readers=2) as store, store.snapshot() as snapshot:
+        task = asyncio.create_task(snapshot.run(read))
+        assert await asyncio.to_thread(begun.wait, 10)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0.01)
+            assert not task.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_cancelled_query_is_interrupted(tmp_path: Path) -> None:
+    endless = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    )
+    begun = threading.Event()
+
+    def read(reader: Reader) -> None:
+        begun.set()
+        reader._db.execute(endless).fetchone()  # noqa: SLF001 - no real query takes for ever
+
+    async with Store.open(tmp_path, readers=1) as store:
+        async with asyncio.timeout(10), store.snapshot() as snapshot:
+            task = asyncio.create_task(snapshot.run(read))
+            assert await asyncio.to_thread(begun.wait, 10)
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        async with store.snapshot() as snapshot:
+            assert await snapshot.run(lambda reader: reader.version) == 0
+
+
+async def test_a_write_whose_caller_left_is_done_all_the_same(tmp_path: Path) -> None:
+    async with library_in(tmp_path, HashingEmbedder()) as library:
+        task = asyncio.create_task(library.create_collection("acme", "docs"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not (await library.create_collection("acme", "docs")).created

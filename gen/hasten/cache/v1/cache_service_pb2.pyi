@@ -268,7 +268,7 @@ class StoreAnswerRequest(_message.Message):
     embedding_fingerprint: _builtins.str
     """Required with `embedding`. Fingerprint of the model that made the vector."""
     entry_id: _builtins.str
-    """Required. Name of the entry: the run that generated the answer."""
+    """Required. Name of the entry: the run that generated the answer; 1 to 128 characters."""
     finish_reason: _common_pb2.FinishReason.ValueType
     """Required. Why the text ended. Only whole answers are stored."""
     quality: _common_pb2.Quality.ValueType
@@ -286,7 +286,7 @@ class StoreAnswerRequest(_message.Message):
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_answer_service_pb2.AnswerEvent]:
         """Required. The answer's events, to be replayed as they are: `Sources`,
-        `TextDelta`, `Citation`.
+        `TextDelta`, `Citation`; together at most 1 MiB, if the server is not set otherwise.
         """
 
     @_builtins.property
