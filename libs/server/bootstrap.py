@@ -101,6 +101,8 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(sig, stopping.set)
     async with build() as served:
         server, status = make_server(served, config)
+        # Our clients watch the health of the server as a whole, and wait for it.
+        await status.set(health.OVERALL_HEALTH, health_pb2.HealthCheckResponse.NOT_SERVING)
         port = server.add_insecure_port(config.address)
         await server.start()
         _announce(config, port)
@@ -119,7 +121,8 @@ async def _warm(served: Served, status: health.aio.HealthServicer) -> None:
     # What is loaded now stays: later collections need not walk through it again.
     gc.collect()
     gc.freeze()
-    await status.set(served.name, health_pb2.HealthCheckResponse.SERVING)
+    for name in (health.OVERALL_HEALTH, served.name):
+        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
     _LOG.info("%s is ready", served.name)
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from grpc import aio
+from grpc_health.v1 import health, health_pb2_grpc
 
 from libs.server.bootstrap import OPTIONS
 from libs.server.identity import Identities
@@ -22,6 +23,8 @@ async def serving(
     """Serve what `registers` attach, guarded as in production, and yield the address."""
     guard = Guard(identities or Identities.open(), max_concurrency=max_concurrency)
     server = aio.server(interceptors=[guard], options=OPTIONS)
+    # Healthy from the start; without it each client would log that it cannot know.
+    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     for register in registers:
         register(server)
     port = server.add_insecure_port(address)

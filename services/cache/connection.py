@@ -26,7 +26,7 @@ class Link:
 @asynccontextmanager
 async def linked(url: str, *, timeout_s: float, pause_s: float) -> AsyncIterator[Link]:
     """Yield a link that waits `timeout_s` for an answer, and `pause_s` after a failure."""
-    redis = open_redis(url, timeout_s=timeout_s)
+    redis = open_redis(url, timeout_s=_GIVE_UP_S)
     pause = Pause(timeout_s=timeout_s, pause_s=pause_s)
     try:
         yield Link(redis, pause)
