@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 from libs.budget import Budget
 from libs.errors import (
@@ -37,8 +35,10 @@ from libs.values.cache import Answer, Lookup
 from libs.values.embedding import Embeddings
 from libs.values.generation import Model, Prompt
 from services.orchestrator.ground import NO_GROUND, Ground
-from services.orchestrator.hops import CALLERS_FAULT, Calling, Clients, Found, Hops, outcome_of
+from services.orchestrator.hops import CALLERS_FAULT, Clients, Found, Hops, outcome_of
 from services.orchestrator.keeping import Keeper
+from services.orchestrator.ledger import HopRecord
+from services.orchestrator.lookups import Lookups, StoredAnswerFound
 from services.orchestrator.plan import (
     EMBEDDING,
     GENERATION,
@@ -54,21 +54,12 @@ from services.orchestrator.run import Run, numbered
 from services.orchestrator.schema import satisfies
 from services.orchestrator.writing import Clocks, Writing, Written
 
-Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
 
 # The share of a caller's patience kept for sending, so that what is late by the jitter of
 # a busy machine still arrives; never more than so many seconds.
 _RESERVE_SHARE = 0.05
 _MOST_RESERVE_S = 0.030
-
-
-class StoredAnswerFound(Exception):  # noqa: N818 - no error: it ends the search for an answer
-    """A lookup hit while the run was after something else."""
-
-    def __init__(self, found: Found) -> None:
-        super().__init__(found.decision.entry_id)
-        self.found = found
 
 
 class Refused(Exception):  # noqa: N818 - no error: it is an answer
@@ -103,7 +94,7 @@ class Answering:
         self._hops = Hops(clients, self._ledger)
         self._key = asked_of(asked.question, asked.policy, asked.model)
         self._rungs = choose(asked.budget.patience_s(), asked.policy, asked.model.tier)
-        self._lookups: list[Calling[Found]] = []
+        self._lookups = Lookups(self._ledger, asked.budget.clock, self._missed)
         most_s = min(_MOST_RESERVE_S, _RESERVE_SHARE * asked.budget.patience_s())
         self._reserve_s = max(asked.policy.costs.deliver, most_s)
 
@@ -152,12 +143,10 @@ class Answering:
         """Give the exact lookup its head start; it goes on beside the rest if it needs more."""
         if self._question.cache_control.reads:
             calling = self._hops.lookup(self._lookup(CacheLayer.EXACT), self._lookup_limit_s())
-            self._lookups.append(calling)
-            with self._ledger.waiting(calling.record):
-                await asyncio.wait({calling.task}, timeout=self._policy.head_start_s)
+            await self._lookups.head_start(calling, self._policy.head_start_s)
         # The plan comes first whatever the outcome; both reach the caller together.
         self._begin()
-        self._check_lookups()
+        self._lookups.check()
 
     async def _look_up_prompt(self, prompt: Prompt) -> None:
         """Look for an answer to the very same prompt: documents may change around it."""
@@ -166,8 +155,8 @@ class Answering:
         lookup = replace(
             self._lookup(CacheLayer.PROMPT), prompt_sha256=digest(prompt, self._model.name)
         )
-        self._lookups.append(self._hops.lookup(lookup, self._lookup_limit_s()))
-        await self._settle_lookups()
+        self._lookups.add(self._hops.lookup(lookup, self._lookup_limit_s()))
+        await self._lookups.settle()
 
     def _lookup(self, layer: CacheLayer) -> Lookup:
         return Lookup(
@@ -177,50 +166,6 @@ class Answering:
             min_similarity=self._policy.min_similarity,
             minimum_quality=self._question.minimum_quality or self._rungs.quality,
         )
-
-    async def _settle_lookups(self) -> None:
-        """Wait for every lookup under way; each ends by its own limit.
-
-        Raises:
-            StoredAnswerFound: one of them hit.
-        """
-        while self._lookups:
-            await self._wait(self._lookups)
-
-    async def _until(self, calling: Calling[Result]) -> Result:
-        """Wait for a hop, and for lookups beside it.
-
-        Raises:
-            StoredAnswerFound: a lookup hit meanwhile.
-            MeshError: the hop failed.
-        """
-        while not calling.task.done():
-            waited_for: list[Calling[Any]] = [calling, *self._lookups]
-            await self._wait(waited_for)
-        return calling.task.result()
-
-    async def _wait(self, calls: Sequence[Calling[Any]]) -> None:
-        since_s = self._budget.clock()
-        tasks = [calling.task for calling in calls]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        done = [calling.record for calling in calls if calling.task.done()]
-        self._ledger.waited(since_s, max(done, key=lambda record: record.ended_s or 0.0))
-        self._check_lookups()
-
-    def _check_lookups(self) -> None:
-        """Drop the lookups that missed or failed.
-
-        Raises:
-            StoredAnswerFound: one of them hit.
-        """
-        for calling in [each for each in self._lookups if each.task.done()]:
-            self._lookups.remove(calling)
-            error = calling.task.exception()
-            if error is not None and not isinstance(error, MeshError):
-                raise error
-            if error is None and calling.task.result().decision.hit:
-                raise StoredAnswerFound(calling.task.result())
-            self._stage(calling.record.hop, calling.record.outcome)
 
     def _replay(self, found: Found) -> None:
         """Send a stored answer as it was, with what is true of it today."""
@@ -243,7 +188,7 @@ class Answering:
         after_s = max(costs.semantic, costs.retrieval) + self._rungs.tail_s(costs)
         calling = self._hops.embed(self._question.question, self._limit_s(after_s))
         try:
-            vector = await self._until(calling)
+            vector = await self._lookups.until(calling)
         except MeshError as error:
             self._lose(EMBEDDING, error)
             return None
@@ -260,10 +205,10 @@ class Answering:
         """
         self._look_up_meaning(vector)
         if self._question.cache_control is CacheControl.ONLY_IF_CACHED:
-            await self._settle_lookups()
+            await self._lookups.settle()
             raise Refused("NOT_CACHED")
         ground = await self._search(vector)
-        await self._settle_lookups()
+        await self._lookups.settle()
         if ground.passages:
             self._run.emit(ground.sources())
         elif not self._may_go_unsupported(ground):
@@ -281,14 +226,14 @@ class Answering:
             embedding=vector[0],
             embedding_fingerprint=vector.fingerprint,
         )
-        self._lookups.append(self._hops.lookup(lookup, self._lookup_limit_s()))
+        self._lookups.add(self._hops.lookup(lookup, self._lookup_limit_s()))
 
     async def _search(self, vector: Embeddings | None) -> Ground:
         query = query_of(self._question, self._policy, vector)
         limit_s = self._limit_s(self._rungs.tail_s(self._policy.costs))
         calling = self._hops.search(query, limit_s)
         try:
-            found = await self._until(calling)
+            found = await self._lookups.until(calling)
         except CALLERS_FAULT:
             raise
         except (FingerprintMismatchError, DimensionMismatchError) as error:
@@ -421,6 +366,9 @@ class Answering:
     def _lose(self, hop: str, error: MeshError) -> None:
         self._stage(hop, outcome_of(error))
         self._report.lose(Degradation(hop, outcome_of(error)))
+
+    def _missed(self, lookup: HopRecord) -> None:
+        self._stage(lookup.hop, lookup.outcome)
 
     def _stage(self, hop: str, outcome: str, count: int = 0) -> None:
         self._run.emit(StageFinished(hop, self._ledger.elapsed_s(), outcome, count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from opentelemetry.trace import Span
@@ -153,7 +154,8 @@ class Report:
         account = self.ledger.close()
         lost = tuple(self._lost)
         completed = Completed(reason, state, self.quality, account, lost, model, usage, hit)
-        _describe(self._span, completed, lost)
+        # After the event is on its way: nobody waits for what only the trace reads.
+        asyncio.get_running_loop().call_soon(_describe, self._span, completed, lost)
         return completed
 
 

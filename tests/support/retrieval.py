@@ -33,10 +33,6 @@ from services.retrieval.store import Store
 
 _WORD = re.compile(r"\w+")
 
-# Held until the end: the last of gRPC's objects to go joins a thread, wherever it goes, and
-# in an event loop that blocks.
-aio.init_grpc_aio()
-
 
 class HashingEmbedder:
     """Counts words into slots by their hash: texts that share words are near."""
