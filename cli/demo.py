@@ -58,30 +58,30 @@ class Scene:
 
 
 _SCENES = (
-    Scene("a miss: found, then written", "How do I parse a string with python-dotenv?"),
+    Scene("a miss: found, then written", "What happens when Redis is dead?"),
     Scene(
         "the same again: an exact hit",
-        "How do I parse a string with python-dotenv?",
+        "What happens when Redis is dead?",
         CacheLayer.EXACT,
     ),
     Scene(
         "a paraphrase: a semantic hit",
-        "How can I parse a string using python-dotenv?",
+        "What happens if Redis is dead?",
         CacheLayer.SEMANTIC,
     ),
     Scene(
         "a near-miss: like the first, but another question: not reused",
-        "How do I parse a file with python-dotenv on Windows?",
+        "What happens when retrieval is dead?",
     ),
     Scene(
         "in a hurry: no time for the whole plan, so it does what fits and says so",
-        "How do I add a column to a Rich table?",
-        budget_s=0.035,
+        "How does hasten keep two tenants apart?",
+        budget_s=0.036,
         degraded=True,
     ),
 )
 _CROWD = Scene(
-    "ten at once: the same question from ten callers", "What does tqdm show while a loop runs?"
+    "ten at once: the same question from ten callers", "What is a budget?"
 )
 
 
