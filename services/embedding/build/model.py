@@ -1,0 +1,137 @@
+"""Published files in, a folder that an engine can load out; whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from safetensors.numpy import load
+
+from services.embedding.build.graph import GRAPH_VERSION, Shape, encoder_graph
+from services.embedding.build.wheel import TOKENIZER, WEIGHTS, Published
+from services.embedding.manifest import (
+    MANIFEST,
+    SOURCE,
+    Manifest,
+    ModelFilesError,
+    Precision,
+    fingerprint,
+    graph_file,
+)
+
+
+def is_built(folder: Path, *, with_source: bool) -> bool:
+    """Return whether `folder` holds an intact model of this version, with what is asked for."""
+    try:
+        manifest = Manifest.read(folder)
+    except ModelFilesError:
+        return False
+    has_source = any(name.startswith(f"{SOURCE}/") for name in manifest.files)
+    return (
+        manifest.graph_version == GRAPH_VERSION
+        and has_source >= with_source
+        and manifest.is_intact(folder)
+    )
+
+
+def build_model(
+    published: Published, folder: Path, *, with_source: bool, say: Callable[[str], None]
+) -> Manifest:
+    """Build every graph of a model into `folder` and return its manifest.
+
+    The manifest is written last: a build that is cut short leaves the folder without one,
+    or with one that its files do not match, and the next build starts anew.
+
+    Args:
+        published: the model's files.
+        folder: where to build; made if it is not there.
+        with_source: whether to keep the published files beside the graphs.
+        say: is told of each step.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {TOKENIZER: published.files[TOKENIZER], **_graphs(published, say)}
+    if with_source:
+        files |= {f"{SOURCE}/{name}": content for name, content in published.files.items()}
+    for name, content in files.items():
+        say(f"writing {folder / name}, {len(content) / 1e6:.1f} MB")
+        write_whole(folder / name, content)
+    manifest = _manifest(published, files)
+    write_whole(folder / MANIFEST, manifest.text().encode())
+    return manifest
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, finds all of it or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
+        try:
+            part.write(content)
+            part.flush()
+            os.fsync(part.fileno())
+            # A temporary file is its owner's alone; a built one is anyone's to read.
+            os.fchmod(part.fileno(), 0o644)
+            Path(part.name).replace(path)
+        except BaseException:
+            Path(part.name).unlink(missing_ok=True)
+            raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a crash of the machine."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _graphs(published: Published, say: Callable[[str], None]) -> dict[str, bytes]:
+    say("building the graph, fp32")
+    shape = Shape.of(published.settings("config.json"))
+    graph = encoder_graph(load(published.files[WEIGHTS]), shape)
+    onnx.checker.check_model(graph)
+    full = graph.SerializeToString()
+    say("quantizing the graph, int8")
+    return {
+        graph_file(Precision.FP32): full,
+        graph_file(Precision.INT8): _quantized(graph),
+    }
+
+
+def _quantized(graph: onnx.ModelProto) -> bytes:
+    """Return the graph with int8 weights, one scale per channel."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        quantize_dynamic(
+            graph,
+            path,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            # Shape inference does not know the fused operators' outputs.
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},
+        )
+        return path.read_bytes()
+
+
+def _manifest(published: Published, files: Mapping[str, bytes]) -> Manifest:
+    max_tokens = published.settings("sentence_bert_config.json")["max_seq_length"]
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    weights = hashlib.sha256(published.files[WEIGHTS]).hexdigest()
+    # Not the graphs' own digests: two machines that build alike must agree on the name.
+    common = f"graph {GRAPH_VERSION}", weights, digests[TOKENIZER], f"max_tokens {max_tokens}"
+    return Manifest(
+        name=published.name,
+        dimensions=published.settings("config.json")["hidden_size"],
+        max_tokens=max_tokens,
+        languages=published.languages,
+        graph_version=GRAPH_VERSION,
+        files=digests,
+        fingerprints={each: fingerprint(each, *common) for each in Precision},
+    )
