@@ -80,9 +80,7 @@ _SCENES = (
         degraded=True,
     ),
 )
-_CROWD = Scene(
-    "ten at once: the same question from ten callers", "What is a budget?"
-)
+_CROWD = Scene("ten at once: the same question from ten callers", "What is a budget?")
 
 
 @dataclass(frozen=True, slots=True)

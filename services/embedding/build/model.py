@@ -69,7 +69,8 @@ def build_model(
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, finds all of it or what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
+    hidden = f".{path.name}."
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=hidden, delete=False) as part:
         try:
             part.write(content)
             part.flush()
