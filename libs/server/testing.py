@@ -23,7 +23,7 @@ async def serving(
     """Serve what `registers` attach, guarded as in production, and yield the address."""
     guard = Guard(identities or Identities.open(), max_concurrency=max_concurrency)
     server = aio.server(interceptors=[guard], options=OPTIONS)
-    # Healthy from the start; without it each client would log that it cannot know.
+    # Healthy from the start, unless a test has its own say: of two the later one is asked.
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     for register in registers:
         register(server)

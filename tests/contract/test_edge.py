@@ -131,8 +131,15 @@ class Orchestrator(AnswerServiceServicer):
     async def StreamAnswer(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self.asked, self.granted_s = question_from(request), context.time_remaining()
         self.parent = dict(context.invocation_metadata()).get("traceparent", "")
-        for sequence, event in enumerate(self.events, 1):
-            yield pb.StreamAnswerResponse(events=[event_to(AnswerEvent(sequence, event))])
+        told = [
+            pb.StreamAnswerResponse(events=[event_to(AnswerEvent(sequence, event))])
+            for sequence, event in enumerate(self.events, 1)
+        ]
+        # Whoever has seen the end is gone; what is held is held before it.
+        ends_well = self.error is None and COMPLETED in self.events
+        before_end = told[:-1] if ends_well else told
+        for response in before_end:
+            yield response
         self.arrived.set()
         try:
             await self.hold.wait()
@@ -141,6 +148,8 @@ class Orchestrator(AnswerServiceServicer):
             raise
         if self.error is not None:
             raise self.error
+        for response in told[len(before_end) :]:
+            yield response
 
     async def WatchAnswer(self, request: Any, context: Any) -> AsyncIterator[Any]:
         for sequence, event in list(enumerate(self.events, 1))[request.after_sequence :]:
