@@ -60,6 +60,9 @@ _LOG = logging.getLogger(__name__)
 # a busy machine still arrives; never more than so many seconds.
 _RESERVE_SHARE = 0.05
 _MOST_RESERVE_S = 0.030
+# What a model must leave for the sentences of the passages, in medians of theirs: below them
+# is only a refusal, so they must hold on a bad moment too.
+_FALLBACK_MEDIANS = 5
 
 
 class Refused(Exception):  # noqa: N818 - no error: it is an answer
@@ -196,14 +199,14 @@ class Answering:
         return vector
 
     async def _find(self, vector: Embeddings | None) -> Ground:
-        """Search documents and stored meanings at once.
+        """Search documents, beside stored meanings if those need more than a moment.
 
         Raises:
             StoredAnswerFound: a stored answer of the same meaning serves.
             Refused: there is nothing to answer from.
             MeshError: the caller asked for something that cannot be.
         """
-        self._look_up_meaning(vector)
+        await self._look_up_meaning(vector)
         if self._question.cache_control is CacheControl.ONLY_IF_CACHED:
             await self._lookups.settle()
             raise Refused("NOT_CACHED")
@@ -215,7 +218,12 @@ class Answering:
             raise Refused("NOTHING_FOUND" if ground.searched else "NOT_SEARCHED")
         return ground
 
-    def _look_up_meaning(self, vector: Embeddings | None) -> None:
+    async def _look_up_meaning(self, vector: Embeddings | None) -> None:
+        """Give the semantic lookup its head start; it goes on beside the search if it must.
+
+        Raises:
+            StoredAnswerFound: it hit already.
+        """
         if not self._question.cache_control.reads:
             return
         if vector is None:
@@ -226,7 +234,9 @@ class Answering:
             embedding=vector[0],
             embedding_fingerprint=vector.fingerprint,
         )
-        self._lookups.add(self._hops.lookup(lookup, self._lookup_limit_s()))
+        calling = self._hops.lookup(lookup, self._lookup_limit_s())
+        await self._lookups.head_start(calling, self._policy.semantic_head_start_s)
+        self._lookups.check()
 
     async def _search(self, vector: Embeddings | None) -> Ground:
         query = query_of(self._question, self._policy, vector)
@@ -306,7 +316,9 @@ class Answering:
 
     def _clocks(self, tier: ModelTier) -> Clocks:
         """Return the clocks of a text; a model leaves time to do without it."""
-        fallback_s = 0.0 if tier is ModelTier.EXTRACTIVE else self._policy.costs.extract
+        fallback_s = 0.0
+        if tier is not ModelTier.EXTRACTIVE:
+            fallback_s = _FALLBACK_MEDIANS * self._policy.costs.extract
         patience_s = self._budget.patience_s() - self._reserve_s - fallback_s
         if self._ledger.first_text_at_s is not None:
             # Text was shown and withdrawn: what counts now is the end.
@@ -371,7 +383,7 @@ class Answering:
         self._stage(lookup.hop, lookup.outcome)
 
     def _stage(self, hop: str, outcome: str, count: int = 0) -> None:
-        self._run.emit(StageFinished(hop, self._ledger.elapsed_s(), outcome, count))
+        self._run.note(StageFinished(hop, self._ledger.elapsed_s(), outcome, count))
 
 
 def _state(reason: FinishReason, ground: Ground) -> AnswerState:

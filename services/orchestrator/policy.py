@@ -49,6 +49,7 @@ class Policy:
         first_text_s: default time to the first text; the p99 target of the brief.
         end_s: default time to the hard end.
         head_start_s: how long the exact lookup goes alone, about its p95.
+        semantic_head_start_s: how long the semantic lookup goes alone, about its p50.
         lookup_limit_s: hard limit of a lookup in the cache.
         passages: passages given to the model, 1 to 100.
         max_output_tokens: tokens an answer may have, 1 to 64,000.
@@ -61,7 +62,8 @@ class Policy:
     name: str
     first_text_s: float = 2.05
     end_s: float = 20.0
-    head_start_s: float = 0.003
+    head_start_s: float = 0.006
+    semantic_head_start_s: float = 0.004
     lookup_limit_s: float = 0.050
     passages: int = 6
     max_output_tokens: int = 512
@@ -79,6 +81,8 @@ class Policy:
         _need(self.first_text_s > 0, "first_text_s", "must be above 0")
         _need(self.end_s >= self.first_text_s, "end_s", "must be at least first_text_s")
         _need(self.head_start_s >= 0, "head_start_s", "must not be negative")
+        lead_s = self.semantic_head_start_s
+        _need(lead_s >= 0, "semantic_head_start_s", "must not be negative")
         _need(self.lookup_limit_s > 0, "lookup_limit_s", "must be above 0")
         _need(1 <= self.passages <= 100, "passages", "must be 1 to 100")  # noqa: PLR2004
         most = 64_000

@@ -21,6 +21,7 @@ class Run:
         done: True once nothing more will happen.
         stopped: True once somebody asked it to end.
         logged_count: events that are in the event log.
+        encoded: events as bytes, by number, where a reader has needed them so already.
         task: what answers; cancelled when nobody wants the answer any more.
     """
 
@@ -34,14 +35,22 @@ class Run:
         self.stopped = False
         self.task: asyncio.Task[None] | None = None
         self.logged_count = 0
+        self.encoded: dict[int, bytes] = {}
         self._reader_count = 0
         self._changed = asyncio.Event()
 
     def emit(self, *events: Event) -> None:
-        """Append events; those of one call reach a reader together."""
+        """Append events; those of one call reach a reader together, and at once."""
         for event in events:
-            self.events.append(AnswerEvent(len(self.events) + 1, event))
+            self.note(event)
         self._notify()
+
+    def note(self, event: Event) -> None:
+        """Append an event that can wait: it goes along with the next that is emitted.
+
+        A message of its own would cost more than a small stage does.
+        """
+        self.events.append(AnswerEvent(len(self.events) + 1, event))
 
     def finish(self, error: MeshError | None = None) -> None:
         """Note that nothing more will happen."""
@@ -85,13 +94,17 @@ class Run:
 
     async def unlogged(self, gather_s: float) -> AsyncIterator[None]:
         """Yield whenever there are events that are not logged; ends when all are."""
-        while not (self.done and self.logged_count == len(self.events)):
-            changed = self._changed
-            if self.logged_count == len(self.events):
-                await changed.wait()
-            # Also at the end: the caller's last message goes first.
+        while True:
+            # Before anything else, and also at the end: the caller goes first, and a short
+            # run is logged in one piece.
             await asyncio.sleep(gather_s)
-            yield
+            changed = self._changed
+            if self.logged_count < len(self.events):
+                yield
+            elif self.done:
+                break
+            else:
+                await changed.wait()
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

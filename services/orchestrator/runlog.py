@@ -46,13 +46,16 @@ class RunLog:
 
     async def _write(self, run: Run, writer: Writer | None) -> Writer:
         done_count = run.logged_count
-        fresh = [self._codec.encode(event) for event in run.events[done_count:]]
+        fresh = [self._encoded(run, event) for event in run.events[done_count:]]
         if writer is None:
             writer = await self._log.open(run.tenant_id, run.run_id, fresh)
         elif fresh:
             await self._log.append(writer, done_count + 1, fresh)
         run.logged_count = done_count + len(fresh)
         return writer
+
+    def _encoded(self, run: Run, event: AnswerEvent) -> bytes:
+        return run.encoded.pop(event.sequence, None) or self._codec.encode(event)
 
     async def follow(
         self, tenant_id: str, run_id: str, after: int

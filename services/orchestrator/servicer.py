@@ -46,7 +46,10 @@ class OrchestratorServicer(AnswerServiceServicer):
         # Closing leaves the run at once, and with it cancels what nobody else reads.
         async with aclosing(run.read()) as batches:
             async for batch in batches:
-                yield pb.StreamAnswerResponse(events=map(event_to, batch))
+                messages = [event_to(event) for event in batch]
+                for message in messages:
+                    run.encoded[message.sequence] = message.SerializeToString()
+                yield pb.StreamAnswerResponse(events=messages)
 
     async def WatchAnswer(
         self, request: pb.WatchAnswerRequest, context: aio.ServicerContext[Any, Any]
