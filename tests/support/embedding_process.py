@@ -42,7 +42,11 @@ def start(env: dict[str, str]) -> subprocess.Popen[str]:
 @contextmanager
 def running(model_dir: Path, **env: str) -> Iterator[Running]:
     """Run the service on a free port until the block ends."""
-    settings = {"EMBEDDING_MODEL_DIR": str(model_dir), "EMBEDDING_DRAIN_S": "0"}
+    settings = {
+        "EMBEDDING_ADDRESS": "127.0.0.1:0",
+        "EMBEDDING_MODEL_DIR": str(model_dir),
+        "EMBEDDING_DRAIN_S": "0",
+    }
     started_s = time.monotonic()
     with start(settings | env) as process:
         try:
