@@ -18,7 +18,8 @@ _LIMITS = {
     "exact_over_echo": 5.0,
     "semantic_ms": 15.0,
     "miss_ms": 60.0,
-    "ratio": 0.25,
+    "engine_over_library": 0.25,
+    "service_over_library": 0.25,
     "ready_s": 2.0,
 }
 
