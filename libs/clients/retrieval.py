@@ -23,7 +23,7 @@ from libs.values.retrieval import (
     TextFormat,
     Upserted,
 )
-from libs.wire import filters_to, passage_from, timing_from
+from libs.wire import document_to, filters_to, passage_from, timing_from
 
 _NANOS = 1_000_000_000
 
@@ -75,7 +75,7 @@ class RetrievalClient:
     ) -> Upserted:
         """Store 1 to 64 documents, all of them or none, in place of those with their ids."""
         request = pb.UpsertDocumentsRequest(
-            tenant_id=tenant_id, collection=collection, documents=map(_document_to, documents)
+            tenant_id=tenant_id, collection=collection, documents=map(document_to, documents)
         )
         method = self._stub.UpsertDocuments
         response = await self._connection.unary(method, request, limit_s=limit_s)
@@ -169,19 +169,6 @@ def _list_from(message: pb.SearchPassagesResponse) -> PassageList:
         message.store_id,
         timing_from(message.timing),
         message.final,
-    )
-
-
-def _document_to(document: Document) -> pb.Document:
-    return pb.Document(
-        document_id=document.document_id,
-        title=document.title,
-        text=document.text,
-        format=int(document.format),  # type: ignore[arg-type]
-        metadata=document.metadata,
-        uri=document.uri,
-        scope=document.scope,
-        unsplit=document.unsplit,
     )
 
 

@@ -13,7 +13,6 @@ RPC_SYSTEM = "rpc.system.name"
 RPC_METHOD = "rpc.method"
 RPC_STATUS_CODE = "rpc.status_code"
 ERROR_TYPE = "error.type"
-SERVER_ADDRESS = "server.address"
 SERVICE_NAME = "service.name"
 
 GEN_AI_OPERATION = "gen_ai.operation.name"

@@ -19,12 +19,14 @@ from libs.wire.basics import (
     usage_from,
     usage_to,
 )
+from libs.wire.retrieval import document_to
 
 __all__ = [
     "account_from",
     "account_to",
     "citation_from",
     "citation_to",
+    "document_to",
     "duration",
     "enumeration",
     "event_from",

@@ -25,8 +25,8 @@ SYSTEM_PROMPT = (
 class Costs:
     """What each step is expected to take, in seconds: the median, until it is learned.
 
-    The first three rows of the brief's table of targets, cut to what the steps cost where
-    everything runs on one machine.
+    What the steps cost where everything runs on one machine; the model's first text is the
+    p50 of the latency targets.
     """
 
     exact: float = 0.003
@@ -46,7 +46,7 @@ class Policy:
 
     Attributes:
         name: what callers say.
-        first_text_s: default time to the first text; the p99 target of the brief.
+        first_text_s: default time to the first text; the p99 of the latency targets.
         end_s: default time to the hard end.
         head_start_s: how long the exact lookup goes alone, about its p95.
         semantic_head_start_s: how long the semantic lookup goes alone, about its p50.

@@ -23,7 +23,7 @@ from libs.values.retrieval import (
     SearchQuery,
     TextFormat,
 )
-from libs.wire import filters_from, passage_to, timing_to
+from libs.wire import document_to, filters_from, passage_to, timing_to
 from services.retrieval.library import Library
 
 DEFAULT_LIMIT = 8
@@ -95,7 +95,7 @@ class RetrievalServicer(RetrievalServiceServicer):
     ) -> pb.GetDocumentResponse:
         found = await self._library.get(request.tenant_id, request.collection, request.document_id)
         return pb.GetDocumentResponse(
-            document=_document_to(found.document), state=_state_to(found.state), timing=_timing()
+            document=document_to(found.document), state=_state_to(found.state), timing=_timing()
         )
 
     async def ListDocuments(
@@ -165,19 +165,6 @@ def _document(message: pb.Document) -> Document:
         message.uri,
         message.scope,
         message.unsplit,
-    )
-
-
-def _document_to(document: Document) -> pb.Document:
-    return pb.Document(
-        document_id=document.document_id,
-        title=document.title,
-        text=document.text,
-        format=int(document.format),  # type: ignore[arg-type]
-        metadata=document.metadata,
-        uri=document.uri,
-        scope=document.scope,
-        unsplit=document.unsplit,
     )
 
 
