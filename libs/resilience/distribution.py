@@ -135,7 +135,8 @@ class Distribution:
         weights = np.outer(self.masses[ours], other.masses[theirs])
         lower, upper_share = (table[ours, theirs] for table in _sums())
         upper = weights * upper_share
-        masses = np.bincount(lower.ravel(), (weights - upper).ravel(), BUCKETS)
+        whole = np.bincount(lower.ravel(), (weights - upper).ravel(), BUCKETS)
+        masses = whole.astype(np.float64)
         masses[1:] += np.bincount(lower.ravel(), upper.ravel(), BUCKETS)[:-1]
         # What never ends is in no sum of two ends.
         masses[NEVER] += _either(self.never_share(), other.never_share())
