@@ -118,7 +118,7 @@ class Sketches:
             return Loaded()
         except OSError as error:
             return Loaded(problem=f"{path} cannot be read: {error}")
-        except DamagedSketchError as error:
+        except (DamagedSketchError, struct.error, UnicodeDecodeError) as error:
             return _set_aside(path, f"{path} is damaged: {error}")
         for key, sketch in found:
             self.of(*key).merge(sketch)

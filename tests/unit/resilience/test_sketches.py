@@ -1,3 +1,4 @@
+import zlib
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_first_start_has_nothing_to_report(tmp_path: Path) -> None:
     assert (loaded.sketches_count, loaded.problem, loaded.set_aside) == (0, "", None)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign", "short"])
 def test_a_damaged_file_is_set_aside_and_reported(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "sketches"
     whole = full().to_bytes()
@@ -74,6 +75,9 @@ def test_a_damaged_file_is_set_aside_and_reported(tmp_path: Path, damage: str) -
         "flipped": whole[:50] + bytes([whole[50] ^ 1]) + whole[51:],
         "empty": b"",
         "foreign": b"{}",
+        # Whole by its checksum, but it promises a sketch and has none.
+        "short": (short := b"HSKS1" + bytes([1, 0, 0, 0]))
+        + zlib.crc32(short).to_bytes(4, "little"),
     }[damage]
     path.write_bytes(damaged)
     started = sketches()
