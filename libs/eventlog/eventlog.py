@@ -58,6 +58,21 @@ class Writer:
     token: int
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A log that is complete before any of it is written.
+
+    Attributes:
+        tenant_id: whose log it is.
+        name: the log's name.
+        events: all of them, numbered from 1.
+    """
+
+    tenant_id: str
+    name: str
+    events: Sequence[bytes]
+
+
 class EventLog:
     """Logs of one kind, each named by a tenant and a name."""
 
@@ -96,6 +111,28 @@ class EventLog:
         except RedisError as error:
             raise _unavailable(error) from error
         return Writer(tenant_id, name, int(token))
+
+    async def write(self, logs: Sequence[Whole]) -> list[FencedError | None]:
+        """Write new logs, each all or none, together in one round trip.
+
+        Returns:
+            For each log why it was refused, or None: it is written.
+
+        Raises:
+            EventLogUnavailableError: Redis does not answer; some may be written.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for log in logs:
+            keys = self._keys(log.tenant_id, log.name)
+            await self._open_script(keys=keys, args=[self._ttl_ms, *log.events], client=pipeline)
+        try:
+            outcomes = await pipeline.execute(raise_on_error=False)
+        except RedisError as error:
+            raise _unavailable(error) from error
+        return [
+            FencedError(f"{log.name}: the log is not new") if isinstance(each, Exception) else None
+            for log, each in zip(logs, outcomes, strict=True)
+        ]
 
     async def append(self, writer: Writer, first_number: int, events: Sequence[bytes]) -> None:
         """Append events numbered from `first_number`, all or none.

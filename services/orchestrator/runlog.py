@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
-from libs.errors import EventLogUnavailableError, FencedError
-from libs.eventlog import EventLog, Writer
+from libs.errors import EventLogUnavailableError, FencedError, MeshError
+from libs.eventlog import EventLog, Whole, Writer
 from libs.values import AnswerEvent, Completed
 from services.orchestrator.run import Run
 
 _LOG = logging.getLogger(__name__)
 # Events of this long go into the log together: fewer round trips, and nobody waits.
 _GATHER_S = 0.005
+# Runs that began within this long are first logged together, and what has ended by then in
+# one round trip: a short run's log then costs the run behind it next to nothing. Well below
+# the time that another replica waits for a run to appear (`runs._LOG_LAG_S`).
+_GATHER_RUNS_S = 0.040
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +29,80 @@ class Codec:
     decode: Callable[[bytes], AnswerEvent]
 
 
+Over = Callable[[Run], None]
+
+
 class RunLog:
     """The event log of runs."""
 
     def __init__(self, log: EventLog, codec: Codec) -> None:
         self._log = log
         self._codec = codec
+        self._begun: list[tuple[Run, Over]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def record(self, run: Run) -> None:
-        """Write a run's events as they come, until it is done.
+    def record(self, run: Run, over: Over) -> None:
+        """Write a run's events in the background, until it is done.
 
         A log that cannot be written is given up for this run: it would have gaps. The run
         goes on; it just cannot be followed from elsewhere.
+
+        Args:
+            run: the run, which has just begun.
+            over: told once nothing more of it will be written.
         """
+        self._begun.append((run, over))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_GATHER_RUNS_S, self._take_up)
+
+    async def settle(self, timeout_s: float) -> None:
+        """Write what there is, and wait until it is written, but no longer than `timeout_s`."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._take_up()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+
+    def _take_up(self) -> None:
+        """Write the runs that have ended together, and follow each of the others."""
+        begun, self._begun, self._timer = self._begun, [], None
+        ended = [(run, over) for run, over in begun if run.done]
+        if ended:
+            self._spawn(self._write_whole(ended))
+        for run, over in begun:
+            if not run.done:
+                self._spawn(self._follow_up(run, over))
+
+    async def _write_whole(self, ended: Sequence[tuple[Run, Over]]) -> None:
+        try:
+            logs = [self._whole(run) for run, _ in ended]
+            outcomes = await self._log.write(logs)
+            for (run, _), outcome in zip(ended, outcomes, strict=True):
+                if outcome is None:
+                    run.logged_count = len(run.events)
+                else:
+                    _given_up(run, outcome)
+        except EventLogUnavailableError as error:
+            for run, _ in ended:
+                _given_up(run, error)
+        finally:
+            for run, over in ended:
+                over(run)
+
+    def _whole(self, run: Run) -> Whole:
+        events = [self._encoded(run, event) for event in run.events]
+        return Whole(run.tenant_id, run.run_id, events)
+
+    async def _follow_up(self, run: Run, over: Over) -> None:
         writer: Writer | None = None
         try:
             async for _ in run.unlogged(_GATHER_S):
                 writer = await self._write(run, writer)
         except (EventLogUnavailableError, FencedError) as error:
-            _LOG.info("run %s is not logged: %s", run.run_id, error.reason)
+            _given_up(run, error)
+        finally:
+            over(run)
 
     async def _write(self, run: Run, writer: Writer | None) -> Writer:
         done_count = run.logged_count
@@ -56,6 +116,16 @@ class RunLog:
 
     def _encoded(self, run: Run, event: AnswerEvent) -> bytes:
         return run.encoded.pop(event.sequence, None) or self._codec.encode(event)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _LOG.error("a run's log broke", exc_info=task.exception())
 
     async def follow(
         self, tenant_id: str, run_id: str, after: int
@@ -88,3 +158,7 @@ class RunLog:
             EventLogUnavailableError: the log does not answer.
         """
         return await self._log.exists(tenant_id, run_id)
+
+
+def _given_up(run: Run, error: MeshError) -> None:
+    _LOG.info("run %s is not logged: %s", run.run_id, error.reason)

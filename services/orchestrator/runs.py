@@ -74,7 +74,7 @@ class Runs:
         answering = Answering(asked, run, report, self._parts.clients, self._parts.keeper)
         self._live[run.tenant_id, run.run_id] = run
         run.task = self._spawn(answering.run())
-        self._spawn(self._record(run))
+        self._parts.log.record(run, self._let_go)
         return run
 
     async def watch(
@@ -134,18 +134,15 @@ class Runs:
         """Wait until runs are logged and answers stored, but no longer than `timeout_s`."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
+        await self._parts.log.settle(timeout_s)
         await self._parts.keeper.settle(timeout_s)
 
-    async def _record(self, run: Run) -> None:
-        """Log a run; it counts as live until its last event is in the log."""
-        try:
-            await self._parts.log.record(run)
-        finally:
-            if run.done:
-                del self._live[run.tenant_id, run.run_id]
-            elif run.task is not None:
-                # Not logged, but still to be stopped and followed here.
-                run.task.add_done_callback(lambda _: self._live.pop((run.tenant_id, run.run_id)))
+    def _let_go(self, run: Run) -> None:
+        """Forget a run that is in the log; one that could not be logged lives to its end."""
+        if run.done:
+            del self._live[run.tenant_id, run.run_id]
+        elif run.task is not None:
+            run.task.add_done_callback(lambda _: self._live.pop((run.tenant_id, run.run_id)))
 
     async def _follow(
         self, tenant_id: str, run_id: str, after: int
