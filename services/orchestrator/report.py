@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from opentelemetry.trace import Span
 
@@ -107,13 +107,13 @@ class Report:
         completed = self._last(
             decision.finish_reason, AnswerState.COMPLETE, decision.model, hit=hit
         )
-        self._run.emit(*rendered, completed)
+        self._end(completed, *rendered)
 
     def complete(self, written: Written, state: AnswerState) -> Completed:
         """Send what is left of the text, and the last event."""
         self._send(self._renderer.end())
         completed = self._last(written.finish_reason, state, written.model, usage=written.usage)
-        self._run.emit(completed)
+        self._end(completed)
         return completed
 
     def refuse(self, reason: str) -> None:
@@ -127,13 +127,13 @@ class Report:
             self._refuse(FinishReason.STOPPED, "STOPPED")
             return
         self._send(self._renderer.end())
-        self._run.emit(self._last(FinishReason.STOPPED, AnswerState.PARTIAL, ""))
+        self._end(self._last(FinishReason.STOPPED, AnswerState.PARTIAL, ""))
 
     def _refuse(self, finish_reason: FinishReason, reason: str) -> None:
         self.quality = Quality.REFUSAL
         self.ledger.saw_text()
         completed = self._last(finish_reason, AnswerState.REFUSED, "")
-        self._run.emit(TextDelta(REFUSALS[reason]), completed)
+        self._end(completed, TextDelta(REFUSALS[reason]))
 
     def _send(self, events: Iterable[Event]) -> None:
         ready = list(events)
@@ -153,19 +153,27 @@ class Report:
     ) -> Completed:
         account = self.ledger.close()
         lost = tuple(self._lost)
-        completed = Completed(reason, state, self.quality, account, lost, model, usage, hit)
-        # After the event is on its way: nobody waits for what only the trace reads.
-        asyncio.get_running_loop().call_soon(_describe, self._span, completed, lost)
-        return completed
+        return Completed(reason, state, self.quality, account, lost, model, usage, hit)
+
+    def _end(self, completed: Completed, *before: Event) -> None:
+        """Send the last events, and then tell the trace, which nobody waits for.
+
+        In this order: the reader wakes first, and its call cannot end before the trace is
+        told, in the same pass of the loop.
+        """
+        self._run.emit(*before, completed)
+        asyncio.get_running_loop().call_soon(_describe, self._span, completed)
 
 
-def _describe(span: Span, completed: Completed, lost: Sequence[Degradation]) -> None:
+def _describe(span: Span, completed: Completed) -> None:
     """Write onto the root span what an operator asks of a trace."""
     if not span.is_recording():
         return
     span.set_attribute(names.ACCOUNT, account_to_json(completed.account))
     span.set_attribute(names.QUALITY, completed.quality.name)
     span.set_attribute(names.FINISH_REASON, completed.finish_reason.name)
-    span.set_attribute(names.DEGRADATIONS, [f"{each.hop}:{each.reason}" for each in lost])
+    span.set_attribute(
+        names.DEGRADATIONS, [f"{each.hop}:{each.reason}" for each in completed.degradations]
+    )
     hit = completed.cache_hit
     span.set_attribute(names.CACHE_LAYER, "MISS" if hit is None else hit.layer.name)
