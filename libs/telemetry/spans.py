@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +11,22 @@ from contextlib import contextmanager
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from libs.telemetry import metrics, names
 
+# What this mesh sends; every other form is left to the SDK, which takes three times as long.
+_PLAIN_PARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _PROPAGATOR = TraceContextTextMapPropagator()
 OK = "OK"
 
@@ -49,6 +60,12 @@ def context_of(header: str | None) -> Context:
     """Return the context that a `traceparent` header carries; the empty one if it is not valid."""
     if not header:
         return Context()
+    plain = _PLAIN_PARENT.fullmatch(header)
+    if plain is not None:
+        trace_id, span_id, flags = (int(part, 16) for part in plain.groups())
+        parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+        if parent.is_valid:
+            return trace.set_span_in_context(NonRecordingSpan(parent), Context())
     return _PROPAGATOR.extract({names.TRACEPARENT: header}, Context())
 
 
