@@ -19,6 +19,7 @@ from cli.layout import plan_layout
 from cli.supervisor import running
 from libs.clients.answer import AnswerClient
 from libs.values import CacheControl, CacheLayer, Completed, Question
+from tests.bench.bare import two_hops
 from tests.bench.echo import echoing
 from tests.bench.passages import passages
 
@@ -37,22 +38,31 @@ _MISSED = "What is said about {}?"
 _WORDS = 9
 
 Way = Callable[[], Awaitable[object]]
+Send = Callable[[bytes], Awaitable[bytes]]
 
 
 async def measure(console: Console) -> dict[str, float]:
     """Return medians in ms by way, taken in turns, and their ratios to the echo."""
     home = Home(Path(os.environ.get("HASTEN_BENCH_HOME", ".hasten/bench")))
     layout = plan_layout(home)
-    async with running(layout, home, console.print) as mesh, echoing() as echo:
+    async with (
+        running(layout, home, console.print) as mesh,
+        echoing() as echo,
+        two_hops(mesh.place.addresses["redis"]) as bare,
+    ):
         documents = passages(_PASSAGES)
         await ingest(mesh.place, _TENANT, _COLLECTION, documents, console)
         async with connected(mesh.place, "orchestrator") as connection:
             client = AnswerClient(connection)
             await _store(client)
-            ways = _ways(client, echo, [document.text for document in documents])
+            ways = _ways(client, echo, bare, [document.text for document in documents])
             found = await _in_turns(ways)
     echo_ms = found["echo_ms"]
-    return {**found, "exact_over_echo": found["exact_ms"] / echo_ms}
+    return {
+        **found,
+        "bare_two_hops_over_echo": found["bare_two_hops_ms"] / echo_ms,
+        "exact_over_echo": found["exact_ms"] / echo_ms,
+    }
 
 
 async def _store(client: AnswerClient) -> None:
@@ -63,13 +73,14 @@ async def _store(client: AnswerClient) -> None:
     await asyncio.sleep(1)
 
 
-def _ways(
-    client: AnswerClient, echo: Callable[[bytes], Awaitable[bytes]], texts: Sequence[str]
-) -> dict[str, Way]:
+def _ways(client: AnswerClient, echo: Send, two_hops: Send, texts: Sequence[str]) -> dict[str, Way]:
     numbers = itertools.count()
 
     async def bare() -> None:
         await echo(b"x" * 256)
+
+    async def bare_two_hops() -> None:
+        await two_hops(b"x" * 256)
 
     async def exact() -> None:
         await _ask(client, _STORED, CacheLayer.EXACT)
@@ -82,7 +93,13 @@ def _ways(
         text = _MISSED.format(" ".join(words))
         await _ask(client, text, CacheLayer.NONE, CacheControl.NO_STORE)
 
-    return {"echo_ms": bare, "exact_ms": exact, "semantic_ms": semantic, "miss_ms": miss}
+    return {
+        "echo_ms": bare,
+        "bare_two_hops_ms": bare_two_hops,
+        "exact_ms": exact,
+        "semantic_ms": semantic,
+        "miss_ms": miss,
+    }
 
 
 async def _ask(
