@@ -1,4 +1,4 @@
-"""Virtual time: processes that wait cost nothing, and a second passes when nothing is left in it."""
+"""Virtual time: who waits costs nothing, and time passes when there is nothing left to do in it."""
 
 from __future__ import annotations
 

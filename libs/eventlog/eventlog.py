@@ -121,12 +121,13 @@ class EventLog:
         Raises:
             EventLogUnavailableError: Redis does not answer; some may be written.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for log in logs:
-            keys = self._keys(log.tenant_id, log.name)
-            await self._open_script(keys=keys, args=[self._ttl_ms, *log.events], client=pipeline)
         try:
-            outcomes = await pipeline.execute(raise_on_error=False)
+            # Left as a block, or a connection that failed within is never given back.
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for log in logs:
+                    keys, args = self._keys(log.tenant_id, log.name), [self._ttl_ms, *log.events]
+                    await self._open_script(keys=keys, args=args, client=pipeline)
+                outcomes = await pipeline.execute(raise_on_error=False)
         except RedisError as error:
             raise _unavailable(error) from error
         return [

@@ -16,6 +16,7 @@ from libs.values import (
     GoAway,
     HopAccount,
     Plan,
+    PlannedHop,
     Revised,
     Sources,
     StageFinished,
@@ -110,6 +111,17 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "deadline_ms": _ms(plan.end_by_s),
         "target_quality": _name(plan.target_quality),
         "degradations": _degradations(plan.degradations),
+        "first_text_probability": plan.first_text_probability,
+        "hops": [_planned(hop) for hop in plan.hops],
+    }
+
+
+def _planned(hop: PlannedHop) -> dict[str, Any]:
+    return {
+        "hop": hop.hop,
+        "target_ms": _ms(hop.target_s),
+        "limit_ms": _ms(hop.limit_s),
+        "hedge_after_ms": None if hop.hedge_after_s is None else _ms(hop.hedge_after_s),
     }
 
 

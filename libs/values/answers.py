@@ -92,6 +92,16 @@ class Degradation:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedHop:
+    """A hop that a run sets out to call; times are seconds from the hop's start."""
+
+    hop: str
+    target_s: float
+    limit_s: float
+    hedge_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run sets out to do; times are seconds from its start."""
 
@@ -102,6 +112,8 @@ class Plan:
     end_by_s: float
     target_quality: Quality
     degradations: tuple[Degradation, ...] = ()
+    first_text_probability: float | None = None
+    hops: tuple[PlannedHop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ class Quality(IntEnum):
     UNSUPPORTED = 20
     EXTRACTIVE_LEXICAL = 30
     EXTRACTIVE = 40
+    FAST_LEXICAL = 45
+    FAST = 50
     LEXICAL = 60
     FULL = 90
 

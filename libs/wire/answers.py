@@ -19,6 +19,7 @@ from libs.values import (
     FinishReason,
     GoAway,
     Plan,
+    PlannedHop,
     Quality,
     Question,
     Render,
@@ -126,7 +127,23 @@ def _plan_to(plan: Plan) -> pb.Plan:
         end_by=duration(plan.end_by_s),
         target_quality=int(plan.target_quality),  # type: ignore[arg-type]
         degradations=_degradations_to(plan.degradations),
+        first_text_probability=plan.first_text_probability,
+        hops=map(_planned_to, plan.hops),
     )
+
+
+def _planned_to(hop: PlannedHop) -> pb.PlannedHop:
+    message = pb.PlannedHop(hop=hop.hop)
+    message.target.CopyFrom(duration(hop.target_s))
+    message.limit.CopyFrom(duration(hop.limit_s))
+    if hop.hedge_after_s is not None:
+        message.hedge_after.CopyFrom(duration(hop.hedge_after_s))
+    return message
+
+
+def _planned_from(message: pb.PlannedHop) -> PlannedHop:
+    after_s = seconds(message.hedge_after) if message.HasField("hedge_after") else None
+    return PlannedHop(message.hop, seconds(message.target), seconds(message.limit), after_s)
 
 
 def _plan_from(message: pb.Plan) -> Plan:
@@ -138,6 +155,8 @@ def _plan_from(message: pb.Plan) -> Plan:
         seconds(message.end_by),
         Quality(message.target_quality),
         _degradations_from(message.degradations),
+        message.first_text_probability if message.HasField("first_text_probability") else None,
+        tuple(map(_planned_from, message.hops)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -14,9 +15,11 @@ from libs.clients.generation import GenerationClient
 from libs.clients.retrieval import RetrievalClient
 from libs.eventlog import EventLog
 from libs.redislink import open_redis
+from libs.resilience import Sketches
 from libs.server import Served, run
 from services.orchestrator.catalog import Catalog
 from services.orchestrator.config import OrchestratorConfig
+from services.orchestrator.course import Courses
 from services.orchestrator.hops import Clients
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.policy import load_policies
@@ -29,6 +32,8 @@ from services.orchestrator.stops import Stops
 _REDIS_TIMEOUT_S = 1.5
 _SETTLE_S = 2.0
 _CATALOG_WAIT_S = 5.0
+# What hops took a minute ago counts half.
+_HALF_LIFE_S = 60.0
 
 
 @asynccontextmanager
@@ -45,10 +50,12 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
         log = RunLog(
             EventLog(redis, kind="run", ttl_s=config.run_ttl_s), Codec(encode_event, decode_event)
         )
-        runs = Runs(Parts(clients, catalog, keeper, policies, log, stops))
+        courses = Courses(Sketches(_HALF_LIFE_S, time.monotonic), time.monotonic)
+        runs = Runs(Parts(clients, catalog, keeper, policies, log, stops, courses))
         servicer = OrchestratorServicer(runs, policies)
         background = [
             asyncio.create_task(catalog.keep_current()),
+            asyncio.create_task(courses.keep_current()),
             asyncio.create_task(stops.listen(runs.stop_here)),
         ]
         try:

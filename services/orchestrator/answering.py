@@ -23,6 +23,7 @@ from libs.values import (
     CacheControl,
     CacheHit,
     CacheLayer,
+    Citation,
     Degradation,
     FinishReason,
     ModelTier,
@@ -30,29 +31,35 @@ from libs.values import (
     Revised,
     Sources,
     StageFinished,
+    TextDelta,
 )
 from libs.values.cache import Answer, Lookup
 from libs.values.embedding import Embeddings
 from libs.values.generation import Model, Prompt
+from services.orchestrator.course import Course
 from services.orchestrator.ground import NO_GROUND, Ground
 from services.orchestrator.hops import CALLERS_FAULT, Clients, Found, Hops, outcome_of
 from services.orchestrator.keeping import Keeper
-from services.orchestrator.ledger import HopRecord
+from services.orchestrator.ledger import CUT, HopRecord
 from services.orchestrator.lookups import Lookups, StoredAnswerFound
 from services.orchestrator.plan import (
     EMBEDDING,
     GENERATION,
+    LEAD,
     NO_TIME,
+    PROMPT,
     RETRIEVAL,
+    RUNG_OF,
     SEMANTIC,
-    choose,
+    tier_of,
 )
+from services.orchestrator.planning.tables import Writing as HowToWrite
 from services.orchestrator.policy import Policy
 from services.orchestrator.prompt import asked_of, digest, prompt_of, query_of
 from services.orchestrator.report import Report
 from services.orchestrator.run import Run, numbered
 from services.orchestrator.schema import satisfies
-from services.orchestrator.writing import Clocks, Writing, Written
+from services.orchestrator.writing import Clocks, Contest, Emit, Writing, Written
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,9 +67,8 @@ _LOG = logging.getLogger(__name__)
 # a busy machine still arrives; never more than so many seconds.
 _RESERVE_SHARE = 0.05
 _MOST_RESERVE_S = 0.030
-# What a model must leave for the sentences of the passages, in medians of theirs: below them
-# is only a refusal, so they must hold on a bad moment too.
-_FALLBACK_MEDIANS = 5
+# The text is the fast model's, because the best one's was late.
+LATE = "LATE"
 
 
 class Refused(Exception):  # noqa: N818 - no error: it is an answer
@@ -77,6 +83,7 @@ class Asked:
     policy: Policy
     model: Model
     budget: Budget
+    course: Course
 
 
 class Answering:
@@ -96,10 +103,11 @@ class Answering:
         self._ledger = report.ledger
         self._hops = Hops(clients, self._ledger)
         self._key = asked_of(asked.question, asked.policy, asked.model)
-        self._rungs = choose(asked.budget.patience_s(), asked.policy, asked.model.tier)
+        self._course = asked.course
         self._lookups = Lookups(self._ledger, asked.budget.clock, self._missed)
         most_s = min(_MOST_RESERVE_S, _RESERVE_SHARE * asked.budget.patience_s())
         self._reserve_s = max(asked.policy.costs.deliver, most_s)
+        self._outline = self._course.outline(self._left_s())
 
     async def run(self) -> None:
         """Answer, and finish the run whatever happens.
@@ -130,7 +138,7 @@ class Answering:
             await self._look_up_exact()
             vector = await self._embed()
             ground = await self._find(vector)
-            prompt = self._prompt(self._rungs.tier, ground)
+            prompt = self._prompt(self._outline.rungs.tier, ground)
             await self._look_up_prompt(prompt)
             written = await self._write(ground)
         except StoredAnswerFound as stored:
@@ -145,10 +153,14 @@ class Answering:
     async def _look_up_exact(self) -> None:
         """Give the exact lookup its head start; it goes on beside the rest if it needs more."""
         if self._question.cache_control.reads:
-            calling = self._hops.lookup(self._lookup(CacheLayer.EXACT), self._lookup_limit_s())
+            limit_s = min(self._policy.lookup_limit_s, self._left_s())
+            calling = self._hops.lookup(self._lookup(CacheLayer.EXACT), limit_s)
             await self._lookups.head_start(calling, self._policy.head_start_s)
         # The plan comes first whatever the outcome; both reach the caller together.
-        self._begin()
+        is_answered = self._lookups.has_hit()
+        if not is_answered:
+            self._outline = self._course.outline(self._left_s())
+        self._report.begin(self._outline, self._budget, is_answered=is_answered)
         self._lookups.check()
 
     async def _look_up_prompt(self, prompt: Prompt) -> None:
@@ -158,8 +170,9 @@ class Answering:
         lookup = replace(
             self._lookup(CacheLayer.PROMPT), prompt_sha256=digest(prompt, self._model.name)
         )
-        self._lookups.add(self._hops.lookup(lookup, self._lookup_limit_s()))
+        self._lookups.add(self._hops.lookup(lookup, self._lookup_limit_s(PROMPT)))
         await self._lookups.settle()
+        self._course.ended(PROMPT)
 
     def _lookup(self, layer: CacheLayer) -> Lookup:
         return Lookup(
@@ -167,7 +180,7 @@ class Answering:
             layer=layer,
             asked=self._key,
             min_similarity=self._policy.min_similarity,
-            minimum_quality=self._question.minimum_quality or self._rungs.quality,
+            minimum_quality=self._question.minimum_quality or self._outline.rungs.quality,
         )
 
     def _replay(self, found: Found) -> None:
@@ -184,18 +197,19 @@ class Answering:
 
     async def _embed(self) -> Embeddings | None:
         """Return the question as a vector; None if there is no time or nobody to make it."""
-        if not self._rungs.dense:
+        if not self._course.begins(EMBEDDING, self._left_s()):
             self._ledger.skip(EMBEDDING, NO_TIME)
             return None
-        costs = self._policy.costs
-        after_s = max(costs.semantic, costs.retrieval) + self._rungs.tail_s(costs)
-        calling = self._hops.embed(self._question.question, self._limit_s(after_s))
+        limit_s = self._course.limit_s(EMBEDDING, self._left_s())
+        calling = self._hops.embed(self._question.question, limit_s)
         try:
             vector = await self._lookups.until(calling)
         except MeshError as error:
             self._lose(EMBEDDING, error)
+            self._course.ended(EMBEDDING, is_done=False)
             return None
         self._stage(EMBEDDING, "ok")
+        self._course.ended(EMBEDDING)
         return vector
 
     async def _find(self, vector: Embeddings | None) -> Ground:
@@ -234,13 +248,16 @@ class Answering:
             embedding=vector[0],
             embedding_fingerprint=vector.fingerprint,
         )
-        calling = self._hops.lookup(lookup, self._lookup_limit_s())
+        calling = self._hops.lookup(lookup, self._lookup_limit_s(SEMANTIC))
+        started_s = self._budget.clock()
         await self._lookups.head_start(calling, self._policy.semantic_head_start_s)
+        self._course.learn(SEMANTIC, LEAD, self._budget.clock() - started_s, False)
+        self._course.ended(SEMANTIC)
         self._lookups.check()
 
     async def _search(self, vector: Embeddings | None) -> Ground:
         query = query_of(self._question, self._policy, vector)
-        limit_s = self._limit_s(self._rungs.tail_s(self._policy.costs))
+        limit_s = self._course.limit_s(RETRIEVAL, self._left_s())
         calling = self._hops.search(query, limit_s)
         try:
             found = await self._lookups.until(calling)
@@ -252,10 +269,12 @@ class Answering:
             return await self._search(None)
         except MeshError as error:
             self._lose(RETRIEVAL, error)
+            self._course.ended(RETRIEVAL, is_done=False)
             return NO_GROUND
         ground = Ground.of(found, self._question.collection)
         outcome = calling.record.outcome
         self._stage(RETRIEVAL, outcome, len(ground.passages))
+        self._course.ended(RETRIEVAL, is_done=outcome == "ok")
         if outcome != "ok":
             self._report.lose(Degradation(RETRIEVAL, outcome))
         return ground
@@ -265,7 +284,7 @@ class Answering:
         return (
             self._policy.unsupported
             and not ground.searched
-            and self._rungs.tier is not ModelTier.EXTRACTIVE
+            and self._model.tier is not ModelTier.EXTRACTIVE
         )
 
     # -- the text ----------------------------------------------------------------------
@@ -276,31 +295,78 @@ class Answering:
         Raises:
             Refused: neither can be done in time.
         """
-        tiers = [self._rungs.tier]
-        if ground.passages and self._rungs.tier is not ModelTier.EXTRACTIVE:
+        how = self._how_to_write(ground)
+        self._course.writes()
+        tiers = [tier_of(how.writer)]
+        if ground.passages and tiers[0] is not ModelTier.EXTRACTIVE:
             tiers.append(ModelTier.EXTRACTIVE)
         for tier in tiers:
-            quality = ground.quality(tier)
-            if quality < self._question.minimum_quality:
+            if ground.quality(tier) < self._question.minimum_quality:
                 raise Refused("BELOW_MINIMUM")
-            self._report.quality = quality
-            writing = self._writing(tier)
+            contest = self._contest(tier, how, ground)
             try:
-                with self._ledger.waiting(writing.record):
-                    written = await writing.run(self._prompt(tier, ground), self._clocks(tier))
+                written = await self._waited(contest, ground, self._clocks(tier, how))
             except MeshError as error:
                 self._lose(GENERATION, error)
-                if self._is_all_there_is(writing.written, tier):
-                    return writing.written.ended(FinishReason.INTERRUPTED)
+                broken = contest.leader.written
+                if self._is_all_there_is(broken, tier):
+                    return broken.ended(FinishReason.INTERRUPTED)
                 continue
-            self._stage(GENERATION, writing.record.outcome)
+            self._stage(GENERATION, contest.leader.record.outcome)
             return written
         raise Refused("NOT_WRITTEN")
 
-    def _writing(self, tier: ModelTier) -> Writing:
-        granted_s = self._clocks(tier).total_s
+    def _how_to_write(self, ground: Ground) -> HowToWrite:
+        """Decide who writes; without passages, only a model can."""
+        how = self._course.text(self._left_s())
+        if not ground.passages and tier_of(how.writer) is ModelTier.EXTRACTIVE:
+            return self._course.first_writer(self._left_s())
+        return how
+
+    def _contest(self, tier: ModelTier, how: HowToWrite, ground: Ground) -> Contest:
+        """Return a text in the making, that a second writer may join if `how` says so."""
+        granted_s = self._clocks(tier, how).total_s
+        is_first = tier is tier_of(how.writer)
+
+        def emit(event: TextDelta | Citation) -> None:
+            self._report.quality = ground.quality(contest.leader.tier)
+            self._report.text(event)
+
+        def second() -> Writing | None:
+            if not self._course.takes_backup():
+                return None
+            # What the best model would have written is not what is shown, should this win.
+            return self._writing(ModelTier.FAST, granted_s, emit)
+
+        first = self._writing(tier, granted_s, emit)
+        after_s = how.hedge_after_s if is_first else float("inf")
+        self._report.quality = ground.quality(tier)
+        contest = Contest(first, second, after_s, emit)
+        return contest
+
+    def _writing(self, tier: ModelTier, granted_s: float, emit: Emit) -> Writing:
         record = self._ledger.start(GENERATION, granted_s)
-        return Writing(self._clients.generation, record, self._report.text)
+        return Writing(self._clients.generation, tier, record, emit)
+
+    async def _waited(self, contest: Contest, ground: Ground, clocks: Clocks) -> Written:
+        """Wait for a text, and note in the ledger for whom."""
+        since_s = self._budget.clock()
+        first = contest.leader
+        try:
+            written = await contest.run(lambda tier: self._prompt(tier, ground), clocks)
+        finally:
+            self._ledger.waited(since_s, contest.leader.record)
+            self._learn_silence(contest)
+        if contest.leader is not first:
+            self._report.lose(Degradation(GENERATION, LATE))
+        return written
+
+    def _learn_silence(self, contest: Contest) -> None:
+        """Learn from writers that were given up before their first text."""
+        for writing in contest.writings:
+            outcome, used_s = writing.record.outcome, writing.record.used_s(self._budget.clock())
+            if not writing.written.events and outcome in CUT:
+                self._course.learn(GENERATION, RUNG_OF[writing.tier], used_s, True)
 
     def _is_all_there_is(self, written: Written, tier: ModelTier) -> bool:
         """Return whether a broken text stays; else what was shown of it is withdrawn."""
@@ -314,16 +380,15 @@ class Answering:
         self._report.revise(Revised("MODEL_INTERRUPTED"))
         return False
 
-    def _clocks(self, tier: ModelTier) -> Clocks:
+    def _clocks(self, tier: ModelTier, how: HowToWrite) -> Clocks:
         """Return the clocks of a text; a model leaves time to do without it."""
-        fallback_s = 0.0
-        if tier is not ModelTier.EXTRACTIVE:
-            fallback_s = _FALLBACK_MEDIANS * self._policy.costs.extract
-        patience_s = self._budget.patience_s() - self._reserve_s - fallback_s
+        total_s = max(0.0, self._budget.remaining_s() - self._reserve_s)
         if self._ledger.first_text_at_s is not None:
             # Text was shown and withdrawn: what counts now is the end.
-            patience_s = self._budget.remaining_s() - self._reserve_s
-        return Clocks(max(0.0, patience_s), max(0.0, self._budget.remaining_s() - self._reserve_s))
+            return Clocks(total_s, total_s)
+        if tier is tier_of(how.writer):
+            return Clocks(min(how.give_up_after_s, total_s), total_s)
+        return Clocks(self._left_s(), total_s)
 
     def _prompt(self, tier: ModelTier, ground: Ground) -> Prompt:
         return prompt_of(self._question, self._policy, tier, ground.passages)
@@ -362,18 +427,13 @@ class Answering:
 
     # -- time and telling --------------------------------------------------------------
 
-    def _begin(self) -> None:
-        """Send the plan."""
-        self._report.begin(self._rungs, self._budget)
+    def _left_s(self) -> float:
+        """Return the seconds that are left for what comes before the first text is sent."""
+        return max(0.0, self._budget.patience_s() - self._reserve_s)
 
-    def _limit_s(self, after_s: float) -> float:
-        """Return a hop's hard limit: what is left but for the median of what must follow."""
-        return max(0.0, self._budget.patience_s() - after_s - self._reserve_s)
-
-    def _lookup_limit_s(self) -> float:
+    def _lookup_limit_s(self, hop: str) -> float:
         """Return a lookup's limit: a cache that is slow must not cost what a miss costs."""
-        tail_s = self._rungs.tail_s(self._policy.costs)
-        return min(self._policy.lookup_limit_s, self._limit_s(tail_s))
+        return min(self._policy.lookup_limit_s, self._course.limit_s(hop, self._left_s()))
 
     def _lose(self, hop: str, error: MeshError) -> None:
         self._stage(hop, outcome_of(error))

@@ -23,12 +23,16 @@ class Catalog:
 
     def __init__(self, client: GenerationClient) -> None:
         self._client = client
-        self._best = _EXTRACTIVE
+        self._models: tuple[Model, ...] = (_EXTRACTIVE,)
         self._known = asyncio.Event()
 
     def best(self) -> Model:
         """Return the best model; the last one known while the service is away."""
-        return self._best
+        return self._models[0]
+
+    def tiers(self) -> tuple[ModelTier, ...]:
+        """Return the tiers there are, best first; the last ones known while it is away."""
+        return tuple(model.tier for model in self._models)
 
     async def known(self, timeout_s: float) -> None:
         """Wait until the service has spoken once, but no longer than `timeout_s`."""
@@ -42,7 +46,7 @@ class Catalog:
             try:
                 models = await self._client.models(limit_s=_LIMIT_S)
                 if models:
-                    self._best = models[0]
+                    self._models = models
                     self._known.set()
                 await asyncio.sleep(_REFRESH_S)
             except MeshError as error:

@@ -22,9 +22,18 @@ from libs.errors import (
 from libs.values import AnswerEvent, CacheLayer
 from libs.values.cache import Decision, Lookup
 from libs.values.embedding import Embeddings
-from libs.values.retrieval import PassageList, SearchQuery
+from libs.values.retrieval import PassageList, SearchQuery, SearchStage
 from services.orchestrator.ledger import HopRecord, Ledger
-from services.orchestrator.plan import EMBEDDING, EXACT, PROMPT, RETRIEVAL, SEMANTIC
+from services.orchestrator.plan import (
+    DENSE,
+    EMBEDDING,
+    EXACT,
+    LEXICAL,
+    ONE,
+    PROMPT,
+    RETRIEVAL,
+    SEMANTIC,
+)
 
 TIMED_OUT = "TIMED_OUT"
 # What the caller did wrong; no lesser answer would make it right.
@@ -92,17 +101,19 @@ class Hops:
 
     def lookup(self, lookup: Lookup, limit_s: float) -> Calling[Found]:
         """Look up a stored answer in one layer."""
-        record = self._ledger.start(_LAYER_HOPS[lookup.layer], limit_s)
+        hop = _LAYER_HOPS[lookup.layer]
+        record = self._ledger.start(hop, limit_s, ONE if hop == PROMPT else "")
         return self._calling(record, self._lookup(record, lookup))
 
     def embed(self, question: str, limit_s: float) -> Calling[Embeddings]:
         """Turn the question into a vector."""
-        record = self._ledger.start(EMBEDDING, limit_s)
+        record = self._ledger.start(EMBEDDING, limit_s, ONE)
         return self._calling(record, self._embed(record, question))
 
     def search(self, query: SearchQuery, limit_s: float) -> Calling[PassageList]:
         """Find passages; the best list that came within the limit."""
-        record = self._ledger.start(RETRIEVAL, limit_s)
+        rung = DENSE if query.embedding else LEXICAL
+        record = self._ledger.start(RETRIEVAL, limit_s, rung)
         return self._calling(record, self._search(record, query))
 
     async def close(self) -> None:
@@ -141,6 +152,8 @@ class Hops:
                 search = self._clients.retrieval.search(query, limit_s=record.granted_s)
                 async with search as lists:
                     async for each in lists:
+                        if best is None and each.stage is SearchStage.LEXICAL and query.embedding:
+                            record.reached(LEXICAL)
                         best = each
             except CALLERS_FAULT:
                 raise

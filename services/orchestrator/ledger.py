@@ -15,20 +15,37 @@ from libs.values import Account, HopAccount, Piece, PieceKind, Timing
 
 OWN = "orchestrator"
 
+Learn = Callable[[str, str, float, bool], None]
+"""Told hop, rung, seconds, and whether the call was cut then."""
+# Outcomes of calls that ended by themselves, and of those that would have taken longer.
+_WHOLE = ("ok", "hit", "miss")
+CUT = ("TIMED_OUT", "cancelled", "lost")
+
 
 class HopRecord:
     """One call of a hop, from its start to its end or its cancellation."""
 
-    __slots__ = ("_clock", "ended_s", "granted_s", "hop", "outcome", "started_s", "timing")
+    __slots__ = (
+        *("_clock", "_learn", "ended_s", "granted_s", "hop", "outcome", "rung", "started_s"),
+        "timing",
+    )
 
-    def __init__(self, hop: str, granted_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, hop: str, granted_s: float, clock: Callable[[], float], rung: str, learn: Learn
+    ) -> None:
         self.hop = hop
+        self.rung = rung
         self.granted_s = granted_s
         self.started_s = clock()
         self.ended_s: float | None = None
         self.outcome = ""
         self.timing: Timing | None = None
         self._clock = clock
+        self._learn = learn
+
+    def reached(self, rung: str) -> None:
+        """Note that the call has come so far, and what it took."""
+        self._learn(self.hop, rung, self._clock() - self.started_s, False)
 
     def end(self, outcome: str, timing: Timing | None = None) -> None:
         """Note how the call ended; only the first end counts.
@@ -41,6 +58,13 @@ class HopRecord:
             self.ended_s = self._clock()
             self.outcome = outcome
             self.timing = timing
+            self._teach(outcome)
+
+    def _teach(self, outcome: str) -> None:
+        """Let the mesh learn from the call: not from a failure, which is no latency."""
+        is_whole = outcome.startswith(_WHOLE)
+        if self.rung and self.ended_s is not None and (is_whole or outcome in CUT):
+            self._learn(self.hop, self.rung, self.ended_s - self.started_s, not is_whole)
 
     def used_s(self, now_s: float) -> float:
         """Return the seconds from the start to the end, or to now."""
@@ -57,13 +81,20 @@ class _Wait:
 class Ledger:
     """The account of one run in the making."""
 
-    def __init__(self, clock: Callable[[], float], arrived_s: float | None = None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        arrived_s: float | None = None,
+        learn: Learn = lambda *_: None,
+    ) -> None:
         """Start an account.
 
         Args:
             clock: seconds that only go forward.
             arrived_s: when the run arrived, in seconds of `clock`; None is now.
+            learn: told what calls take.
         """
+        self._learn = learn
         self._clock = clock
         self.started_s = clock() if arrived_s is None else arrived_s
         self.first_text_at_s: float | None = None
@@ -75,9 +106,15 @@ class Ledger:
         """Return the seconds since the run's arrival."""
         return self._clock() - self.started_s
 
-    def start(self, hop: str, granted_s: float) -> HopRecord:
-        """Note that a hop is called with a hard limit of `granted_s`."""
-        record = HopRecord(hop, granted_s, self._clock)
+    def start(self, hop: str, granted_s: float, rung: str = "") -> HopRecord:
+        """Note that a hop is called with a hard limit of `granted_s`.
+
+        Args:
+            hop: what is called.
+            granted_s: seconds that it has.
+            rung: under which its end is learned from; empty if it is not.
+        """
+        record = HopRecord(hop, granted_s, self._clock, rung, self._learn)
         self._records.append(record)
         return record
 

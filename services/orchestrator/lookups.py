@@ -70,6 +70,11 @@ class Lookups:
             await self._wait(waited_for)
         return calling.task.result()
 
+    def has_hit(self) -> bool:
+        """Return whether one of them has hit already."""
+        ended = [each.task for each in self._under_way if each.task.done()]
+        return any(not task.exception() and task.result().decision.hit for task in ended)
+
     def check(self) -> None:
         """Drop the lookups that missed or failed.
 

@@ -28,7 +28,7 @@ from libs.values import (
 from libs.values.account_json import account_to_json
 from libs.values.cache import Decision
 from services.orchestrator.ledger import Ledger
-from services.orchestrator.plan import Rungs, given_up
+from services.orchestrator.plan import Outline, given_up
 from services.orchestrator.render import Renderer
 from services.orchestrator.run import Run
 from services.orchestrator.writing import Written
@@ -63,13 +63,10 @@ class Report:
         self._best = best
         self._renderer = Renderer(question.render)
         self._lost: list[Degradation] = []
-        self._begun = False
 
-    def begin(self, rungs: Rungs, budget: Budget) -> None:
-        """Send the plan, once."""
-        if self._begun:
-            return
-        self._begun = True
+    def begin(self, outline: Outline, budget: Budget, *, is_answered: bool = False) -> None:
+        """Send the plan; of a run that a stored answer has ended, without what it saved."""
+        rungs = outline.rungs
         self._lost += given_up(rungs, self._best)
         context = self._span.get_span_context()
         plan = Plan(
@@ -80,6 +77,8 @@ class Report:
             end_by_s=budget.end_by_s - self.ledger.started_s,
             target_quality=rungs.quality,
             degradations=tuple(self._lost),
+            first_text_probability=None if is_answered else outline.promised,
+            hops=() if is_answered else outline.hops,
         )
         self._run.emit(plan)
 

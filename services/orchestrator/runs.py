@@ -18,10 +18,12 @@ from libs.telemetry import names
 from libs.values import AnswerEvent, CacheHit, Completed, GoAway, Question, Verdict
 from services.orchestrator.answering import Answering, Asked
 from services.orchestrator.catalog import Catalog
+from services.orchestrator.course import Course, Courses
 from services.orchestrator.hops import Clients
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.ledger import Ledger
-from services.orchestrator.policy import Policies
+from services.orchestrator.plan import ladder_of, prior_of
+from services.orchestrator.policy import Policies, Policy
 from services.orchestrator.report import Report
 from services.orchestrator.run import Run
 from services.orchestrator.runlog import RunLog
@@ -42,6 +44,7 @@ class Parts:
     policies: Policies
     log: RunLog
     stops: Stops
+    courses: Courses
 
 
 class Runs:
@@ -69,13 +72,24 @@ class Runs:
         span = trace.get_current_span()
         span.set_attribute(names.RUN_ID, run.run_id)
         span.set_attribute(names.POLICY, policy.name)
-        report = Report(question, run, Ledger(budget.clock, arrived_s), span, model.tier)
-        asked = Asked(question, policy, model, budget)
+        course = self._course(question, policy)
+        ledger = Ledger(budget.clock, arrived_s, course.learn)
+        report = Report(question, run, ledger, span, model.tier)
+        asked = Asked(question, policy, model, budget, course)
         answering = Answering(asked, run, report, self._parts.clients, self._parts.keeper)
         self._live[run.tenant_id, run.run_id] = run
         run.task = self._spawn(answering.run())
         self._parts.log.record(run, self._let_go)
         return run
+
+    def _course(self, question: Question, policy: Policy) -> Course:
+        ladder = ladder_of(
+            policy,
+            self._parts.catalog.tiers(),
+            question.minimum_quality,
+            reads=question.cache_control.reads,
+        )
+        return self._parts.courses.course(ladder, prior_of(policy.costs), len(self._live))
 
     async def watch(
         self, tenant_id: str, run_id: str, after: int

@@ -1,4 +1,8 @@
-"""Has one text written, under the clocks of a stream: first text, then the total."""
+"""Has a text written, under the clocks of a stream: first text, then the total.
+
+A second writer may be asked when the first one is late; the one whose text comes first is
+heard, the other is cancelled (`Contest`).
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,11 @@ from typing import Self
 
 from libs.clients.generation import GenerationClient
 from libs.errors import BudgetExhaustedError
-from libs.values import Citation, FinishReason, TextDelta, Usage
+from libs.values import Citation, FinishReason, ModelTier, TextDelta, Usage
 from libs.values.generation import GenerationCompleted, GenerationEvent, Prompt, Started
 from services.orchestrator.hops import noted
 from services.orchestrator.ledger import HopRecord
-from services.orchestrator.plan import GENERATION
+from services.orchestrator.plan import GENERATION, RUNG_OF
 
 Emit = Callable[[TextDelta | Citation], None]
 
@@ -29,6 +33,10 @@ class Clocks:
 
     first_text_s: float
     total_s: float
+
+    def after(self, seconds: float) -> Self:
+        """Return what is left of them after some seconds."""
+        return type(self)(max(0.0, self.first_text_s - seconds), max(0.0, self.total_s - seconds))
 
 
 @dataclass(slots=True)
@@ -53,11 +61,18 @@ class Written:
 class Writing:
     """One text in the writing; `written` holds it also when `run` fails in the middle."""
 
-    def __init__(self, client: GenerationClient, record: HopRecord, emit: Emit) -> None:
+    def __init__(
+        self, client: GenerationClient, tier: ModelTier, record: HopRecord, emit: Emit
+    ) -> None:
         self._client = client
+        self.tier = tier
         self.record = record
         self._emit = emit
         self.written = Written()
+
+    def hears(self, emit: Emit) -> None:
+        """Send what is written from now on elsewhere."""
+        self._emit = emit
 
     async def run(self, prompt: Prompt, clocks: Clocks) -> Written:
         """Write until the end, or until the total clock ends it cleanly.
@@ -99,5 +114,107 @@ class Writing:
                 self.written.usage = event.usage
                 self.record.end("ok", event.timing)
             case _:
-                self.written.events.append(event)
-                self._emit(event)
+                self._say(event)
+
+    def _say(self, event: TextDelta | Citation) -> None:
+        if not self.written.events and self.record.ended_s is None:
+            self.record.reached(RUNG_OF[self.tier])
+        self.written.events.append(event)
+        self._emit(event)
+
+
+class Contest:
+    """A text that a second writer may be asked for while the first one is silent.
+
+    Attributes:
+        leader: whose text counts: the first until the other has said something before it.
+    """
+
+    def __init__(
+        self, first: Writing, second: Callable[[], Writing | None], after_s: float, emit: Emit
+    ) -> None:
+        """Begin with one writer.
+
+        Args:
+            first: who is asked first.
+            second: makes the other, if there may be one.
+            after_s: when to ask it, in seconds from the start.
+            emit: told each piece of the leader's text.
+        """
+        self.leader = first
+        self._first = first
+        self._second = second
+        self._after_s = after_s
+        self._emit = emit
+        self._tasks: dict[Writing, asyncio.Task[Written]] = {}
+
+    @property
+    def writings(self) -> tuple[Writing, ...]:
+        """Who was asked, in order."""
+        return tuple(self._tasks) or (self._first,)
+
+    async def run(self, prompt_of: Callable[[ModelTier], Prompt], clocks: Clocks) -> Written:
+        """Write, and leave nobody behind.
+
+        Raises:
+            MeshError: as `Writing.run`, of the last one that failed.
+        """
+        if self._after_s >= clocks.first_text_s:
+            return await self._first.run(prompt_of(self._first.tier), clocks)
+        try:
+            self._start(self._first, prompt_of, clocks)
+            await asyncio.wait(self._tasks.values(), timeout=self._after_s)
+            if not self._first.written.events and not self._tasks[self._first].done():
+                self._call_second(prompt_of, clocks.after(self._after_s))
+            return await self._outcome()
+        finally:
+            await self._leave()
+
+    def _call_second(self, prompt_of: Callable[[ModelTier], Prompt], clocks: Clocks) -> None:
+        second = self._second()
+        if second is not None:
+            self._start(second, prompt_of, clocks)
+
+    def _start(
+        self, writing: Writing, prompt_of: Callable[[ModelTier], Prompt], clocks: Clocks
+    ) -> None:
+        writing.hears(lambda event: self._heard(writing, event))
+        work = writing.run(prompt_of(writing.tier), clocks)
+        self._tasks[writing] = asyncio.create_task(work)
+
+    def _heard(self, writing: Writing, event: TextDelta | Citation) -> None:
+        if len(writing.written.events) == 1 and not self._is_decided(writing):
+            self._win(writing)
+        if self.leader is writing:
+            self._emit(event)
+
+    def _is_decided(self, writing: Writing) -> bool:
+        return any(each.written.events for each in self._tasks if each is not writing)
+
+    def _win(self, writing: Writing) -> None:
+        self.leader = writing
+        for each, task in self._tasks.items():
+            if each is not writing and not task.done():
+                each.record.end("lost")
+                task.cancel()
+
+    async def _outcome(self) -> Written:
+        """Wait until the leader's text has ended, or nobody is left who could lead."""
+        while True:
+            task = self._tasks[self.leader]
+            under_way = [each for each in self._tasks.values() if not each.done()]
+            if self.leader.written.events or not under_way:
+                return await task
+            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Let another one lead where the leader has failed without a word."""
+        if self._tasks[self.leader].done() and not self.leader.written.events:
+            others = (each for each, task in self._tasks.items() if not task.done())
+            self.leader = next(others, self.leader)
+
+    async def _leave(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)

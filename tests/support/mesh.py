@@ -64,11 +64,33 @@ lookup_limit_s = 60.0
 
 [unsupported]
 unsupported = true
+
+[endless.costs]
+embedding = 10.0
+semantic = 10.0
+lexical = 10.0
+retrieval = 10.0
+model_first_text = 10.0
+
+[beside.costs]
+embedding = 10.0
+semantic = 10.0
+lexical = 10.0
+retrieval = 10.0
+model_first_text = 10.0
 """
-# A machine that is busy with something else makes no hit a miss.
+# A machine that is busy with something else makes no hit a miss, and costs no step.
 _PATIENT_POLICY = """
 [interactive]
 lookup_limit_s = 5.0
+
+[interactive.costs]
+embedding = 0.2
+semantic = 0.1
+lexical = 0.2
+retrieval = 0.3
+prompt = 0.1
+extract = 0.1
 """
 _PATIENT_REDIS_S = 2.0
 

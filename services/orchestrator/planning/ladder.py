@@ -68,9 +68,11 @@ class Ladder:
         text: the hop that writes.
         writers: from the best to the least.
         reserve_s: seconds kept for sending.
+        name: tells ladders of equal steps apart whose latencies are expected to differ.
     """
 
     steps: tuple[Step, ...]
     text: str
     writers: tuple[Writer, ...]
     reserve_s: float = 0.0
+    name: str = ""

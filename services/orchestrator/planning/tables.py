@@ -54,16 +54,31 @@ class Writing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextStage:
-    """The end of every way: who writes, by time left."""
+    """The end of every way: who writes, by time left.
+
+    Attributes:
+        outlook: before it is known who writes.
+        writers: from the best to the least.
+        races: what is to be expected of each.
+        choice: which of them, by time left.
+        medians_s: what each takes to its first text, as a target.
+    """
 
     outlook: Outlook
     writers: tuple[Writer, ...]
     races: tuple[Race, ...]
     choice: Choice
+    medians_s: tuple[float, ...]
 
     def decide(self, left_s: float) -> Writing:
         """Return how to get the text with `left_s` seconds left."""
-        number = self.choice.at(left_s)
+        return self._by(self.choice.at(left_s), left_s)
+
+    def first(self, left_s: float) -> Writing:
+        """Return how the best writer is asked, whether or not that is wise."""
+        return self._by(0, left_s)
+
+    def _by(self, number: int, left_s: float) -> Writing:
         found = self.races[number]
         return Writing(
             self.writers[number],
@@ -177,7 +192,10 @@ class _Builder:
             ]
             is_same = was is not None and was.writers == writers
             choice = choose(ways, was.choice if was and is_same else None, _MARGIN)
-            self._text = TextStage(choice.outlook, writers, races, choice)
+            medians_s = tuple(
+                self._latency(self._ladder.text, writer.rung).quantile(0.5) for writer in writers
+            )
+            self._text = TextStage(choice.outlook, writers, races, choice, medians_s)
         return self._text
 
     def _race(self, number: int) -> Race:

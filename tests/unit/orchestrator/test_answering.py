@@ -8,12 +8,15 @@ from opentelemetry.trace import INVALID_SPAN
 
 from libs.budget import Budget
 from libs.errors import InternalError
-from libs.values import ModelTier, Question
+from libs.resilience import Sketches
+from libs.values import ModelTier, Quality, Question
 from libs.values.generation import Model
 from services.orchestrator.answering import Answering, Asked
+from services.orchestrator.course import Courses
 from services.orchestrator.hops import Clients
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.ledger import Ledger
+from services.orchestrator.plan import ladder_of, prior_of
 from services.orchestrator.policy import Policy
 from services.orchestrator.report import Report
 from services.orchestrator.run import Run
@@ -36,7 +39,11 @@ async def test_a_run_that_breaks_ends_for_its_readers_and_tells_them_nothing(
     report = Report(question, run, Ledger(budget.clock), INVALID_SPAN, ModelTier.EXTRACTIVE)
     broken = cast("Any", Broken())
     model = Model(ModelTier.EXTRACTIVE, "extractive", "extractive")
-    asked = Asked(question, Policy("interactive"), model, budget)
+    policy = Policy("interactive")
+    courses = Courses(Sketches(None, budget.clock), budget.clock)
+    ladder = ladder_of(policy, (model.tier,), Quality.UNSPECIFIED, reads=True)
+    course = courses.course(ladder, prior_of(policy.costs), under_way=0)
+    asked = Asked(question, policy, model, budget, course)
     clients = Clients(broken, broken, broken, broken)
     await Answering(asked, run, report, clients, Keeper(broken)).run()
     with pytest.raises(InternalError) as caught:

@@ -547,6 +547,8 @@ class Plan(_message.Message):
     END_BY_FIELD_NUMBER: _builtins.int
     TARGET_QUALITY_FIELD_NUMBER: _builtins.int
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
+    FIRST_TEXT_PROBABILITY_FIELD_NUMBER: _builtins.int
+    HOPS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Name of the run, for `WatchAnswer`, `StopAnswer` and `ReportAnswer`."""
     trace_id: _builtins.str
@@ -555,6 +557,10 @@ class Plan(_message.Message):
     """Name of the policy in force."""
     target_quality: _common_pb2.Quality.ValueType
     """The quality aimed for."""
+    first_text_probability: _builtins.float
+    """Predicted probability of a first text in time, in [0, 1], if no stored
+    answer serves. Not set if one has served already.
+    """
     @_builtins.property
     def first_text_by(self) -> _duration_pb2.Duration:
         """Time from the start until the first text is due."""
@@ -567,6 +573,12 @@ class Plan(_message.Message):
     def degradations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degradation]:
         """What is given up from the start, and why."""
 
+    @_builtins.property
+    def hops(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedHop]:
+        """The hops to come, in order, with what each is expected to take. Empty if a
+        stored answer has served already.
+        """
+
     def __init__(
         self,
         *,
@@ -577,14 +589,62 @@ class Plan(_message.Message):
         end_by: _duration_pb2.Duration | None = ...,
         target_quality: _common_pb2.Quality.ValueType = ...,
         degradations: _abc.Iterable[Global___Degradation] | None = ...,
+        first_text_probability: _builtins.float | None = ...,
+        hops: _abc.Iterable[Global___PlannedHop] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_by", b"end_by", "first_text_by", b"first_text_by"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_text_probability", b"_first_text_probability", "end_by", b"end_by", "first_text_by", b"first_text_by", "first_text_probability", b"first_text_probability"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "end_by", b"end_by", "first_text_by", b"first_text_by", "policy", b"policy", "run_id", b"run_id", "target_quality", b"target_quality", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_text_probability", b"_first_text_probability", "degradations", b"degradations", "end_by", b"end_by", "first_text_by", b"first_text_by", "first_text_probability", b"first_text_probability", "hops", b"hops", "policy", b"policy", "run_id", b"run_id", "target_quality", b"target_quality", "trace_id", b"trace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__first_text_probability: _TypeAlias = _typing.Literal["first_text_probability"]  # noqa: Y015
+    _WhichOneofArgType__first_text_probability: _TypeAlias = _typing.Literal["_first_text_probability", b"_first_text_probability"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_text_probability) -> _WhichOneofReturnType__first_text_probability | None: ...
+
+Global___Plan: _TypeAlias = Plan  # noqa: Y015
+
+@_typing.final
+class PlannedHop(_message.Message):
+    """A hop that a run sets out to call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOP_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    HEDGE_AFTER_FIELD_NUMBER: _builtins.int
+    hop: _builtins.str
+    """The hop, as in `HopAccount.hop`."""
+    @_builtins.property
+    def target(self) -> _duration_pb2.Duration:
+        """What it is expected to take: the median of what was seen lately, or the
+        policy's cost while nothing was.
+        """
+
+    @_builtins.property
+    def limit(self) -> _duration_pb2.Duration:
+        """How long it may take if everything before it takes what is expected."""
+
+    @_builtins.property
+    def hedge_after(self) -> _duration_pb2.Duration:
+        """Time from its start after which a second call is made beside it. Not set if
+        none will be.
+        """
+
+    def __init__(
+        self,
+        *,
+        hop: _builtins.str = ...,
+        target: _duration_pb2.Duration | None = ...,
+        limit: _duration_pb2.Duration | None = ...,
+        hedge_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hedge_after", b"hedge_after", "limit", b"limit", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hedge_after", b"hedge_after", "hop", b"hop", "limit", b"limit", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Plan: _TypeAlias = Plan  # noqa: Y015
+Global___PlannedHop: _TypeAlias = PlannedHop  # noqa: Y015
 
 @_typing.final
 class StageFinished(_message.Message):

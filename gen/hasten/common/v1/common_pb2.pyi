@@ -60,6 +60,10 @@ class _QualityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quality.Value
     """Sentences of passages that were found by words alone."""
     QUALITY_EXTRACTIVE: _Quality.ValueType  # 40
     """Sentences of the passages, no model."""
+    QUALITY_FAST_LEXICAL: _Quality.ValueType  # 45
+    """The fast model over passages that were found by words alone."""
+    QUALITY_FAST: _Quality.ValueType  # 50
+    """The fast model over the best passages."""
     QUALITY_LEXICAL: _Quality.ValueType  # 60
     """The best model over passages that were found by words alone."""
     QUALITY_FULL: _Quality.ValueType  # 90
@@ -80,6 +84,10 @@ QUALITY_EXTRACTIVE_LEXICAL: Quality.ValueType  # 30
 """Sentences of passages that were found by words alone."""
 QUALITY_EXTRACTIVE: Quality.ValueType  # 40
 """Sentences of the passages, no model."""
+QUALITY_FAST_LEXICAL: Quality.ValueType  # 45
+"""The fast model over passages that were found by words alone."""
+QUALITY_FAST: Quality.ValueType  # 50
+"""The fast model over the best passages."""
 QUALITY_LEXICAL: Quality.ValueType  # 60
 """The best model over passages that were found by words alone."""
 QUALITY_FULL: Quality.ValueType  # 90
