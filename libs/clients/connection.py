@@ -1,4 +1,4 @@
-"""A channel to one service, and how every call on it is made.
+"""A connection to one service, and how every call on it is made.
 
 Each call gets its timeout from the budget, carries the trace and the token, is a span of
 its own, is cancelled when its caller leaves, and raises the error that the server raised.
@@ -8,57 +8,105 @@ lose cancellations (docs/adr/0005-own-interceptors.md).
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from grpc import aio
 
-from libs.budget import current_budget
-from libs.errors import BudgetExhaustedError, from_rpc_error
-from libs.telemetry import client_span, names, traceparent
-
-MAX_MESSAGE_BYTES = 32 * 1024 * 1024
-# Kept back of what is left, so that the reply still arrives in the caller's time.
-REPLY_RESERVE_S = 0.002
-
-_SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        # A server that drains or is not warm yet gets no calls while there is another: a call
-        # that meets the end of its server halfway would fail.
-        "healthCheckConfig": {"serviceName": ""},
-    }
-)
-_OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.service_config", _SERVICE_CONFIG),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # The default grows to two minutes, in which a server that is back stays unused.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
+from libs.clients.calling import Calling, Line
+from libs.clients.channel import count_backends, open_channel
+from libs.errors import from_rpc_error
+from libs.resilience import Allowance, Breaker
+from libs.telemetry import names
 
 
 class Connection:
-    """A channel to one service; an async context manager that closes it."""
+    """A channel to one service; an async context manager that closes it.
 
-    def __init__(self, channel: aio.Channel, *, token: str = "") -> None:
+    Attributes:
+        channel: for the service's stub.
+        backend_count: backends that share the calls, as far as is known.
+    """
+
+    def __init__(
+        self,
+        channel: aio.Channel,
+        *,
+        token: str = "",
+        allowance: Allowance | None = None,
+        backend_count: int = 1,
+        open_spare: Callable[[], aio.Channel] | None = None,
+        line: Line | None = None,
+    ) -> None:
+        """Make calls on `channel`.
+
+        Args:
+            channel: closed with the connection.
+            token: what the calls say who makes them; empty says nothing.
+            allowance: what second attempts draw on; one of its own by default.
+            backend_count: backends behind the channel.
+            open_spare: opens another channel to the same backends.
+            line: that of the connection whose spare this is; it stands for token and
+                allowance.
+        """
         self.channel = channel
-        self._authorization = ((names.AUTHORIZATION, f"Bearer {token}"),) if token else ()
+        self.backend_count = backend_count
+        authorization = ((names.AUTHORIZATION, f"Bearer {token}"),) if token else ()
+        self._line = line or Line(authorization, Breaker(), allowance or Allowance())
+        self._open_spare = open_spare
+        self._spare: Connection | None = None
 
     @classmethod
-    def open(cls, target: str, *, token: str = "", options: Sequence[tuple[str, Any]] = ()) -> Self:
-        """Open a channel to `target`: `host:port`, or any name gRPC resolves."""
-        channel = aio.insecure_channel(target, options=[*_OPTIONS, *options])
-        return cls(channel, token=token)
+    def open(
+        cls,
+        target: str,
+        *,
+        token: str = "",
+        options: Sequence[tuple[str, Any]] = (),
+        allowance: Allowance | None = None,
+        backend_count: int | None = None,
+    ) -> Self:
+        """Open a channel to `target`.
+
+        Args:
+            target: `host:port`, `ipv4:a:p,b:p` for several backends, or any name gRPC
+                resolves (`dns:///name:port`).
+            token: what the calls say who makes them; empty says nothing.
+            options: of the channel, over those that every one has.
+            allowance: what second attempts draw on, shared with others that call more
+                than they must; one of its own by default.
+            backend_count: backends behind a name that is resolved; 1 if it is not said.
+        """
+        return cls(
+            open_channel(target, options),
+            token=token,
+            allowance=allowance,
+            backend_count=count_backends(target) or backend_count or 1,
+            open_spare=lambda: open_channel(target, options, apart=True),
+        )
+
+    @property
+    def breaker(self) -> Breaker:
+        """What leaves the backends alone while all of them fail."""
+        return self._line.breaker
+
+    def spare(self) -> Connection:
+        """Return a second connection to the same backends, for a call that is made twice.
+
+        It has a channel and TCP connections of its own, so nothing that holds up the first
+        holds up the second; breaker and allowance are the same. It is opened when it is
+        first asked for, and closed with this one. With n backends the two calls still meet
+        on one of them about once in n times. A connection over a channel that was given to
+        it, and a spare, return themselves.
+        """
+        if self._open_spare is None:
+            return self
+        if self._spare is None:
+            channel = self._open_spare()
+            self._spare = Connection(channel, backend_count=self.backend_count, line=self._line)
+        return self._spare
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,6 +117,8 @@ class Connection:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._spare is not None:
+            await self._spare.channel.close()
         await self.channel.close()
 
     async def unary(self, method: Any, request: Any, *, limit_s: float | None = None) -> Any:
@@ -80,24 +130,26 @@ class Connection:
             limit_s: seconds it may take; never more than the current budget leaves.
 
         Raises:
-            MeshError: what the server raised; `BudgetExhaustedError` before anything is
-                sent if there is no time left.
+            MeshError: what the server raised; before anything is sent
+                `BudgetExhaustedError` if there is no time left, and `BreakerOpenError` if
+                the backends are left alone.
         """
-        name = _name(method)
-        timeout_s = _timeout_s(limit_s, name)
-        span = client_span(name)
-        code = "CANCELLED"
-        call = method(request, timeout=timeout_s, metadata=self._metadata(span.span, timeout_s))
+        calling = Calling(self._line, method, request, limit_s)
         try:
-            response = await call
-            code = "OK"
-        except aio.AioRpcError as error:
-            code = error.code().name
-            raise from_rpc_error(error) from error
+            calling.start()
+            while True:
+                try:
+                    response = await calling.call
+                except aio.AioRpcError as error:
+                    await calling.again(error)
+                else:
+                    calling.code = "OK"
+                    calling.served()
+                    return response
         finally:
-            call.cancel()
-            span.end(code)
-        return response
+            if calling.call is not None:
+                calling.call.cancel()
+            calling.end(calling.code)
 
     @asynccontextmanager
     async def stream(
@@ -116,25 +168,17 @@ class Connection:
         Raises:
             MeshError: as `unary`; later ones come out of the iteration.
         """
-        name = _name(method)
-        timeout_s = _timeout_s(limit_s, name)
-        span = client_span(name)
-        call = method(request, timeout=timeout_s, metadata=self._metadata(span.span, timeout_s))
-        responses = Responses(call)
+        calling = Calling(self._line, method, request, limit_s)
+        responses: Responses | None = None
         try:
+            calling.start()
+            responses = Responses(calling.call, calling)
             yield responses
         finally:
-            responses.leave()
-            span.end(responses.code)
-
-    def _metadata(self, span: Any, timeout_s: float | None) -> tuple[tuple[str, str], ...]:
-        metadata = self._authorization
-        parent = traceparent(span)
-        if parent is not None:
-            metadata = (*metadata, (names.TRACEPARENT, parent))
-        if timeout_s is not None:
-            metadata = (*metadata, (names.TIMEOUT_SENT_MS, str(round(timeout_s * 1e3))))
-        return metadata
+            if responses is not None:
+                responses.leave()
+                calling.code = responses.code
+            calling.end(calling.code)
 
 
 class Responses:
@@ -148,10 +192,13 @@ class Responses:
     # one that is collected before would be cancelled.
     _ending: ClassVar[set[Any]] = set()
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, calling: Calling | None = None) -> None:
+        """Read the responses of `call`, the first attempt of `calling`."""
         self.code = "CANCELLED"
         self._call = call
+        self._calling = calling
         self._iterator = call.__aiter__()
+        self._is_begun = False
         self._is_closed = False
 
     def __aiter__(self) -> Self:
@@ -160,14 +207,34 @@ class Responses:
     async def __anext__(self) -> Any:
         if self._is_closed:
             raise StopAsyncIteration
-        try:
-            return await anext(self._iterator)
-        except StopAsyncIteration:
-            self.code = "OK"
-            raise
-        except aio.AioRpcError as error:
-            self.code = error.code().name
+        while True:
+            try:
+                message = await anext(self._iterator)
+            except StopAsyncIteration:
+                self.code = "OK"
+                self._begin()
+                raise
+            except aio.AioRpcError as error:
+                self.code = error.code().name
+                await self._again(error)
+            else:
+                if not self._is_begun:
+                    self._begin()
+                return message
+
+    def _begin(self) -> None:
+        """Note that the backend answers, once."""
+        if not self._is_begun and self._calling is not None:
+            self._calling.served()
+        self._is_begun = True
+
+    async def _again(self, error: aio.AioRpcError) -> None:
+        if self._calling is None:
             raise from_rpc_error(error) from error
+        await self._calling.again(error, begun=self._is_begun)
+        self.code = "CANCELLED"
+        self._call = self._calling.call
+        self._iterator = self._call.__aiter__()
 
     def close(self) -> None:
         """Note that the last response has been read, as the contract of the method says.
@@ -184,34 +251,3 @@ class Responses:
         elif not self._call.done():
             self._ending.add(self._call)
             self._call.add_done_callback(self._ending.discard)
-
-
-def _name(method: Any) -> str:
-    # Private, but the only place where a stub keeps its method's name; a contract test
-    # notices if it moves.
-    return str(method._method.decode()).removeprefix("/")  # noqa: SLF001
-
-
-def _timeout_s(limit_s: float | None, name: str) -> float | None:
-    """Return the timeout to set: the limit or what the budget leaves, whichever is less.
-
-    Rounded down to what `grpc-timeout` carries exactly, so that the server can tell how
-    long the call was on its way: 1 ms below 1 s, 10 ms below 10 s, 100 ms below 100 s.
-
-    Raises:
-        BudgetExhaustedError: there is no time to call at all.
-    """
-    budget = current_budget()
-    if budget is not None:
-        left = budget.remaining_s() - REPLY_RESERVE_S
-        limit_s = left if limit_s is None else min(limit_s, left)
-    if limit_s is None:
-        return None
-    step_ms = 1 if limit_s < 1 else 10 if limit_s < 10 else 100  # noqa: PLR2004
-    timeout_ms = math.floor(limit_s * 1e3 / step_ms) * step_ms
-    if timeout_ms <= 0:
-        had_ms = f"{max(0.0, limit_s) * 1e3:.1f}"
-        raise BudgetExhaustedError(
-            f"{name}: {had_ms} ms left, 1 ms needed", hop=name, needed_ms=1, had_ms=had_ms
-        )
-    return timeout_ms / 1e3

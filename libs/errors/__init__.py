@@ -1,6 +1,7 @@
 """The errors a service may raise, each with the status a caller sees."""
 
 from libs.errors.errors import (
+    BreakerOpenError,
     BudgetExhaustedError,
     CollectionNotFoundError,
     DependencyUnavailableError,
@@ -26,6 +27,7 @@ from libs.errors.errors import (
 from libs.errors.status import from_rpc_error, to_status
 
 __all__ = [
+    "BreakerOpenError",
     "BudgetExhaustedError",
     "CollectionNotFoundError",
     "DependencyUnavailableError",

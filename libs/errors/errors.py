@@ -131,6 +131,12 @@ class UnreachableError(MeshError):
     reason = "UNREACHABLE"
 
 
+class BreakerOpenError(UnreachableError):
+    """Calls to a server that failed of late are not made for a moment."""
+
+    reason = "BREAKER_OPEN"
+
+
 class DependencyUnavailableError(MeshError):
     """Something the server needs for this call does not answer."""
 

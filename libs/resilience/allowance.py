@@ -15,21 +15,25 @@ class Allowance:
     never more than `burst + share * calls`.
     """
 
-    def __init__(self, share: float, burst: float) -> None:
-        """Open with `RESERVE`, or `burst` if that is less.
+    __slots__ = ("_available", "_burst", "_share")
+
+    def __init__(self, share: float = 0.05, burst: float = 100.0, reserve: float = RESERVE) -> None:
+        """Open with `reserve`, or `burst` if that is less.
 
         Args:
             share: extra calls for each ordinary one, in [0, 1].
-            burst: extra calls that may be saved up; below 1 none is ever allowed.
+            burst: extra calls that may be saved up, enough for all calls in flight at one
+                backend that dies; below 1 none is ever allowed.
+            reserve: extra calls to begin with.
 
         Raises:
             ValueError: one of them is out of range.
         """
-        if not (0 <= share <= 1 and burst >= 0):
-            raise ValueError(f"no allowance has share {share} and burst {burst}")
+        if not (0 <= share <= 1 and burst >= 0 and reserve >= 0):
+            raise ValueError(f"no allowance has share {share}, burst {burst}, reserve {reserve}")
         self._share = share
         self._burst = burst
-        self._available = min(RESERVE, burst)
+        self._available = min(reserve, burst)
 
     @property
     def available(self) -> float:

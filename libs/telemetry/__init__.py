@@ -2,7 +2,7 @@
 
 from libs.telemetry import names
 from libs.telemetry.logs import set_up_logs
-from libs.telemetry.metrics import serve_metrics
+from libs.telemetry.metrics import count_refused, count_retry, serve_metrics
 from libs.telemetry.setup import Telemetry, set_up_telemetry, telemetry_disabled
 from libs.telemetry.spans import (
     client_span,
@@ -19,6 +19,8 @@ __all__ = [
     "Telemetry",
     "client_span",
     "context_of",
+    "count_refused",
+    "count_retry",
     "current_trace_id",
     "names",
     "serve_metrics",

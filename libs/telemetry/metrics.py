@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from libs.telemetry import names
 from libs.telemetry.setup import telemetry_disabled
@@ -25,6 +25,14 @@ _QUEUE = Histogram(
     ["rpc_method"],
     buckets=names.LATENCY_BUCKETS_S,
 )
+_RETRIES = Counter(
+    names.METRIC_RPC_CLIENT_RETRIES, "Second attempts of calls made.", ["rpc_method"]
+)
+_REFUSED = Counter(
+    names.METRIC_RPC_CLIENT_REFUSED,
+    "Calls that were not made because their backend had failed.",
+    ["rpc_method"],
+)
 _IN_FLIGHT = Gauge(names.METRIC_IN_FLIGHT, "Calls being served.")
 
 
@@ -46,6 +54,18 @@ def observe_client(method: str, code: str, duration_s: float) -> None:
     """Count a call made."""
     if _ON:
         _CLIENT.labels(method, code).observe(duration_s)
+
+
+def count_retry(method: str) -> None:
+    """Count a second attempt; with the calls made it gives the attempts a call costs."""
+    if _ON:
+        _RETRIES.labels(method).inc()
+
+
+def count_refused(method: str) -> None:
+    """Count a call that an open breaker has kept from being made."""
+    if _ON:
+        _REFUSED.labels(method).inc()
 
 
 def count_in_flight(change: int) -> None:

@@ -36,6 +36,7 @@ ACCOUNT = "hasten.account"
 GRANTED_MS = "hasten.granted_ms"
 QUEUE_MS = "hasten.queue_ms"
 HOP = "hasten.hop"
+ATTEMPTS = "hasten.attempts"
 
 # Metadata keys of our own on gRPC calls.
 TIMEOUT_SENT_MS = "hasten-timeout-ms"
@@ -44,6 +45,8 @@ AUTHORIZATION = "authorization"
 
 METRIC_RPC_SERVER = "rpc_server_call_duration_seconds"
 METRIC_RPC_CLIENT = "rpc_client_call_duration_seconds"
+METRIC_RPC_CLIENT_RETRIES = "hasten_client_retries_total"
+METRIC_RPC_CLIENT_REFUSED = "hasten_client_refused_total"
 METRIC_RPC_SERVER_QUEUE = "hasten_server_queue_seconds"
 METRIC_IN_FLIGHT = "hasten_server_calls_in_flight"
 

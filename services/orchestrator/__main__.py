@@ -15,7 +15,7 @@ from libs.clients.generation import GenerationClient
 from libs.clients.retrieval import RetrievalClient
 from libs.eventlog import EventLog
 from libs.redislink import open_redis
-from libs.resilience import Sketches
+from libs.resilience import Allowance, Sketches
 from libs.server import Served, run
 from services.orchestrator.catalog import Catalog
 from services.orchestrator.config import OrchestratorConfig
@@ -74,9 +74,12 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
 
 
 async def _connect(config: OrchestratorConfig, stack: AsyncExitStack) -> Clients:
+    allowance = Allowance()  # one for all that a run calls
+
     async def to(target: str) -> Connection:
         token = config.token.get_secret_value()
-        return await stack.enter_async_context(Connection.open(target, token=token))
+        opened = Connection.open(target, token=token, allowance=allowance)
+        return await stack.enter_async_context(opened)
 
     return Clients(
         CacheClient(await to(config.cache_target)),

@@ -202,7 +202,7 @@ class Contrib(Connection):
     """A connection with OpenTelemetry's own interceptors in place of ours."""
 
     @classmethod
-    def open(cls, target: str, *, token: str = "", options: Any = ()) -> Self:
+    def open(cls, target: str, *, token: str = "", options: Any = (), **_: Any) -> Self:
         channel = aio.insecure_channel(
             target, options=[*options], interceptors=aio_client_interceptors()
         )
