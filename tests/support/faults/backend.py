@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from grpc import aio
@@ -49,14 +49,14 @@ class Named(EmbeddingServiceServicer):
 
 
 def make_server(
-    name: str, *interceptors: aio.ServerInterceptor, outer: Sequence[aio.ServerInterceptor] = ()
+    name: str, *interceptors: aio.ServerInterceptor, port: int = 0
 ) -> tuple[aio.Server, int]:
     """Return a guarded server that is not started, and its port on the loopback interface."""
     guard = Guard(Identities.open(), max_concurrency=1024)
-    server = aio.server(interceptors=[*outer, guard, *interceptors], options=OPTIONS)
+    server = aio.server(interceptors=[guard, *interceptors], options=OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     Named(name).register(server)
-    return server, server.add_insecure_port("127.0.0.1:0")
+    return server, server.add_insecure_port(f"127.0.0.1:{port}")
 
 
 async def _serve(conduct: dict[str, Any]) -> None:

@@ -28,12 +28,16 @@ class Conduct:
         status: what they fail with.
         pushback_ms: what failing calls are told to wait before another try; -1 forbids
             one, None says nothing.
+        raises: what servicers raise instead, every time; None raises nothing.
+        breaks_after: messages of a stream after which it fails; None lets it end.
     """
 
     delay: str = "0"
     failing_rate: float = 0.0
     status: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
     pushback_ms: int | None = None
+    raises: BaseException | None = None
+    breaks_after: int | None = None
 
 
 class Flaky(aio.ServerInterceptor):
@@ -76,8 +80,12 @@ class Flaky(aio.ServerInterceptor):
     def _stream(self, method: str, inner: Any) -> Any:
         async def serve(request: Any, context: Any) -> Any:
             await self._trouble(method, context)
+            sent = 0
             async for response in inner(request, context):
+                if sent == self.conduct.breaks_after:
+                    await context.abort(self.conduct.status, "as told")
                 yield response
+                sent += 1
 
         return serve
 
@@ -85,6 +93,8 @@ class Flaky(aio.ServerInterceptor):
         self.calls[method] = self.calls.get(method, 0) + 1
         conduct = self.conduct
         await asyncio.sleep(self._draw.next("call", conduct.delay))
+        if conduct.raises is not None:
+            raise conduct.raises
         if self._draw.chance(conduct.failing_rate):
             pushback = conduct.pushback_ms
             trailer = () if pushback is None else ((PUSHBACK, str(pushback)),)
