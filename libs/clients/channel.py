@@ -70,8 +70,9 @@ def open_channel(
         options: over those that every channel has.
         apart: True to share no connection with another channel to the same target.
     """
-    own = _APART if apart else ()
-    return aio.insecure_channel(target, options=[*_OPTIONS, *own, *options])
+    # One value for each: of two gRPC takes the first.
+    merged = dict((*_OPTIONS, *(_APART if apart else ()), *options))
+    return aio.insecure_channel(target, options=list(merged.items()))
 
 
 def count_backends(target: str) -> int | None:

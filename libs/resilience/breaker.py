@@ -45,9 +45,11 @@ _STEPS = 10
 class Breaker:
     """Closed: calls pass and are counted. Open: none passes but one probe at a time.
 
-    Each admitted call gets a ticket and gives it back with its end. A ticket of before the
-    breaker last opened or closed counts no more: what a call that began in bad times says
-    must not undo what is known since.
+    Each admitted call gets a ticket, a number higher than those before it, and gives it back
+    with its end. What a call says of times that are over is not counted: not if it began
+    before the breaker last opened or closed, and not as one more failure in a row if it
+    began before that row. So the many calls that one backend of several takes with it when it
+    dies count as one, and the others go on being called.
     """
 
     __slots__ = (
@@ -57,14 +59,16 @@ class Breaker:
         "_failures",
         "_in_row",
         "_is_open",
+        "_issued",
         "_limits",
         "_probe",
         "_retry_at_s",
+        "_row_since",
+        "_since",
         "_step_ends_s",
         "_step_s",
         "_steps",
         "_successes",
-        "_ticket",
     )
 
     def __init__(
@@ -83,7 +87,9 @@ class Breaker:
         self._limits = limits or BreakerLimits()
         self._clock = clock
         self._draw = draw
-        self._ticket = 1
+        self._issued = 0
+        self._since = 0
+        self._row_since = 0
         self._probe = 0
         self._is_open = False
         self._retry_at_s = 0.0
@@ -110,65 +116,67 @@ class Breaker:
         While the breaker is open the call is the probe. Its caller ends the ticket with
         `succeeded`, `failed` or, if it will not know, `abandoned`.
         """
-        if not self._is_open:
-            return self._ticket
-        now = self._clock()
-        if now < self._retry_at_s:
-            return 0
-        # No other until this one has ended, or long after, in case that is never told.
-        self._retry_at_s = now + self._limits.probe_limit_s
-        self._ticket += 1
-        self._probe = self._ticket
-        return self._probe
+        if self._is_open:
+            now = self._clock()
+            if now < self._retry_at_s:
+                return 0
+            # No other until this one has ended, or long after, in case that is never told.
+            self._retry_at_s = now + self._limits.probe_limit_s
+            self._probe = self._issued + 1
+        self._issued += 1
+        return self._issued
 
     def succeeded(self, ticket: int) -> None:
         """Count a call that the backend served."""
-        if ticket != self._ticket:
-            return
         if self._is_open:
-            self._close()
-            return
-        self._in_row = 0
-        if self._clock() >= self._step_ends_s:
-            self._advance()
-        self._successes += 1
+            if ticket == self._probe:
+                self._close()
+        elif ticket > self._since:
+            self._in_row = 0
+            if self._clock() >= self._step_ends_s:
+                self._advance()
+            self._successes += 1
 
     def failed(self, ticket: int) -> None:
         """Count a call that the backend failed."""
-        if ticket != self._ticket:
-            return
         if self._is_open:
             if ticket == self._probe:
                 self._wait(self._back_off_s * 2)
-            return
-        self._in_row += 1
-        if self._clock() >= self._step_ends_s:
-            self._advance()
-        self._failures += 1
-        if self._is_bad():
-            self._is_open = True
-            self._ticket += 1
-            self._wait(self._limits.first_back_off_s)
+        elif ticket > self._since:
+            self._count_failure(ticket)
+            if self._is_bad():
+                self._is_open = True
+                self._wait(self._limits.first_back_off_s)
 
     def abandoned(self, ticket: int) -> None:
         """Note that a call ended without saying anything of the backend.
 
         Its caller left, or its time was up. If it was the probe, another may start at once.
         """
-        if self._is_open and ticket == self._ticket == self._probe:
+        if self._is_open and ticket == self._probe:
             self._retry_at_s = self._clock()
-            self._ticket += 1
+            self._probe = 0
+
+    def _count_failure(self, ticket: int) -> None:
+        if not self._in_row:
+            self._in_row = 1
+            self._row_since = self._issued
+        elif ticket > self._row_since:
+            self._in_row += 1
+        if self._clock() >= self._step_ends_s:
+            self._advance()
+        self._failures += 1
 
     def _wait(self, back_off_s: float) -> None:
-        """Admit no probe for a while; tickets that are out count no more."""
+        """Admit no probe for a while."""
         self._back_off_s = min(back_off_s, self._limits.last_back_off_s)
         spread = 1 + self._limits.jitter * (2 * self._draw() - 1)
         self._retry_at_s = self._clock() + self._back_off_s * spread
-        self._ticket += 1
+        self._probe = 0
 
     def _close(self) -> None:
         self._is_open = False
-        self._ticket += 1
+        self._since = self._issued
         self._clear()
 
     def _clear(self) -> None:

@@ -55,6 +55,16 @@ def test_a_success_between_them_keeps_it_closed(breaker: Breaker) -> None:
     assert breaker.allows()
 
 
+def test_calls_that_fail_together_are_one_failure_in_a_row(breaker: Breaker) -> None:
+    for _ in range(100):
+        breaker.succeeded(breaker.admit())
+    for ticket in [breaker.admit() for _ in range(20)]:
+        breaker.failed(ticket)
+    assert breaker.allows()
+    fail(breaker, LIMITS.consecutive - 1)
+    assert breaker.is_open
+
+
 def test_less_than_four_in_five_open_it_once_there_are_ten(breaker: Breaker) -> None:
     for index in range(9):
         (breaker.failed if index % 3 == 2 else breaker.succeeded)(breaker.admit())
