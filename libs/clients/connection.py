@@ -54,7 +54,7 @@ class Connection:
         self.channel = channel
         self.backend_count = backend_count
         authorization = ((names.AUTHORIZATION, f"Bearer {token}"),) if token else ()
-        self._line = line or Line(authorization, Breaker(), allowance or Allowance())
+        self._line = line or Line(authorization, Breaker(), allowance or Allowance(reserve=_RESERVE))
         self._open_spare = open_spare
         self._spare: Connection | None = None
 
