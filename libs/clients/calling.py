@@ -87,6 +87,7 @@ class Calling:
         "_attempts",
         "_end_s",
         "_invoke",
+        "_is_judged",
         "_limit_s",
         "_line",
         "_method",
@@ -116,6 +117,7 @@ class Calling:
         line.allowance.deposit()
         self.code = "CANCELLED"
         self._attempts = 0
+        self._is_judged = False
         self._started_s = time.monotonic()
         self._end_s = math.inf if self._limit_s is None else self._started_s + self._limit_s
         self._span = client_span(method.name)
@@ -133,7 +135,7 @@ class Calling:
         method, took_s = self._method, time.monotonic() - self._started_s
         method.usual_s += _LATEST * (took_s - method.usual_s) if method.usual_s else took_s
         self._line.breaker.succeeded(self._ticket)
-        self._ticket = 0
+        self._is_judged = True
 
     async def again(self, error: aio.AioRpcError, *, begun: bool = False) -> None:
         """Make the second attempt, once it is due, if there may be one.
@@ -162,7 +164,7 @@ class Calling:
 
     def end(self, code: str) -> None:
         """End the call's span, and free a probe's place if nobody knows how it went."""
-        if self._ticket:
+        if not self._is_judged:
             self._line.breaker.abandoned(self._ticket)
         if self._attempts > 1:
             self._span.span.set_attribute(names.ATTEMPTS, self._attempts)
@@ -180,14 +182,15 @@ class Calling:
         )
 
     def _judge(self, verdict: Verdict) -> None:
-        breaker, ticket, self._ticket = self._line.breaker, self._ticket, 0
-        match verdict:
-            case Verdict.SERVED:
-                breaker.succeeded(ticket)
-            case Verdict.FAILED:
-                breaker.failed(ticket)
-            case Verdict.UNKNOWN:
-                breaker.abandoned(ticket)
+        """Tell the breaker how the call ended; a stream that broke was served before."""
+        breaker = self._line.breaker
+        if verdict is Verdict.FAILED:
+            breaker.failed(self._ticket)
+        elif verdict is Verdict.SERVED and not self._is_judged:
+            breaker.succeeded(self._ticket)
+        else:
+            return
+        self._is_judged = True
 
     def _refuse(self) -> None:
         name, after_s = self._method.name, self._line.breaker.retry_after_s()

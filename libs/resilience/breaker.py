@@ -40,6 +40,8 @@ class BreakerLimits:
 
 # The window moves in steps of this share of it: old calls leave it late by one step at most.
 _STEPS = 10
+# No ticket: those are numbers from 1 on, and 0 stands for a call that was not admitted.
+_NONE = -1
 
 
 class Breaker:
@@ -90,7 +92,7 @@ class Breaker:
         self._issued = 0
         self._since = 0
         self._row_since = 0
-        self._probe = 0
+        self._probe = _NONE
         self._is_open = False
         self._retry_at_s = 0.0
         self._back_off_s = 0.0
@@ -155,7 +157,7 @@ class Breaker:
         """
         if self._is_open and ticket == self._probe:
             self._retry_at_s = self._clock()
-            self._probe = 0
+            self._probe = _NONE
 
     def _count_failure(self, ticket: int) -> None:
         if not self._in_row:
@@ -172,7 +174,7 @@ class Breaker:
         self._back_off_s = min(back_off_s, self._limits.last_back_off_s)
         spread = 1 + self._limits.jitter * (2 * self._draw() - 1)
         self._retry_at_s = self._clock() + self._back_off_s * spread
-        self._probe = 0
+        self._probe = _NONE
 
     def _close(self) -> None:
         self._is_open = False

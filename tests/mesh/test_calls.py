@@ -205,6 +205,15 @@ async def test_a_stream_that_breaks_after_a_message_is_not_begun_anew() -> None:
         assert mesh.attempts(STREAM) == 1
 
 
+async def test_a_server_whose_streams_all_break_off_is_left_alone() -> None:
+    async with service() as mesh:
+        mesh.flaky[0].behave(breaks_after=1)
+        found = await counts(20, lambda: mesh.blocks(3))
+        assert found["BREAKER_OPEN"] > 10
+        mesh.flaky[0].behave(breaks_after=None)
+        await until(lambda: answers(mesh), within_s=WELL_WITHIN_S, every_s=0.05)
+
+
 async def test_servers_that_all_fail_get_hardly_more_calls_than_were_asked_for() -> None:
     async with service(3) as mesh:
         for each in mesh.flaky:
@@ -340,6 +349,33 @@ async def test_servers_that_report_no_load_take_turns() -> None:
         await until(lambda: all_seen(mesh))
         before = await counts(300, mesh.name)
         assert min(before.values()) >= 95
+
+
+async def test_servers_that_report_their_load_are_called_the_less_the_more_they_have() -> None:
+    async with service(2) as mesh:
+        for flaky, load in zip(mesh.flaky, (0.1, 0.9), strict=True):
+            flaky.behave(load=load)
+        await until(lambda: all_seen(mesh))
+        await until(lambda: mostly(mesh, "0"), within_s=20)
+
+
+async def mostly(mesh: Service, name: str) -> bool:
+    """Return whether a server has at least three in four of some calls."""
+    return (await counts(40, mesh.name))[name] >= 30
+
+
+async def test_one_of_three_that_fails_every_call_is_put_aside() -> None:
+    async with service(3, allowance=Allowance(0, reserve=0)) as mesh:
+        await until(lambda: all_seen(mesh))
+        unhindered(mesh.connection)
+        mesh.flaky[0].behave(failing_rate=1.0)
+        assert not await none_fails(mesh)
+        await until(lambda: none_fails(mesh), within_s=20)
+
+
+async def none_fails(mesh: Service) -> bool:
+    """Return whether all of some calls are answered: in turn, one in three would fail."""
+    return "UNREACHABLE" not in await counts(60, mesh.name)
 
 
 async def test_a_spare_has_connections_of_its_own_and_the_same_breaker() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.support.provider.behaviour import Delays
 # fault that health checks do not see.
 _SPARED = ("/grpc.health.v1.", "/grpc.reflection.")
 PUSHBACK = "grpc-retry-pushback-ms"
+_LOAD_REPORT = "endpoint-load-metrics-bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Conduct:
             one, None says nothing.
         raises: what servicers raise instead, every time; None raises nothing.
         breaks_after: messages of a stream after which it fails; None lets it end.
+        load: utilisation that is reported with each call, in (0, 1]; None reports none.
     """
 
     delay: str = "0"
@@ -38,6 +41,7 @@ class Conduct:
     pushback_ms: int | None = None
     raises: BaseException | None = None
     breaks_after: int | None = None
+    load: float | None = None
 
 
 class Flaky(aio.ServerInterceptor):
@@ -93,9 +97,16 @@ class Flaky(aio.ServerInterceptor):
         self.calls[method] = self.calls.get(method, 0) + 1
         conduct = self.conduct
         await asyncio.sleep(self._draw.next("call", conduct.delay))
+        if conduct.load is not None:
+            context.set_trailing_metadata(((_LOAD_REPORT, _report(conduct.load)),))
         if conduct.raises is not None:
             raise conduct.raises
         if self._draw.chance(conduct.failing_rate):
             pushback = conduct.pushback_ms
             trailer = () if pushback is None else ((PUSHBACK, str(pushback)),)
             await context.abort(conduct.status, "as told", trailer)
+
+
+def _report(load: float) -> bytes:
+    """Return an `OrcaLoadReport` by hand: CPU utilisation (field 1) and 100 calls/s (field 6)."""
+    return struct.pack("<BdBd", 1 << 3 | 1, load, 6 << 3 | 1, 100.0)

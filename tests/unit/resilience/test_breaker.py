@@ -150,6 +150,15 @@ def test_calls_of_before_say_nothing_of_now(breaker: Breaker, clock: Clock) -> N
     assert not breaker.is_open
 
 
+def test_a_call_that_was_not_admitted_says_nothing(breaker: Breaker) -> None:
+    fail(breaker)
+    after_s = breaker.retry_after_s()
+    for end in (breaker.succeeded, breaker.failed, breaker.abandoned):
+        end(0)
+    assert breaker.is_open
+    assert breaker.retry_after_s() == after_s
+
+
 def test_calls_that_were_given_up_are_no_failures(breaker: Breaker) -> None:
     for _ in range(100):
         breaker.abandoned(breaker.admit())
