@@ -1,5 +1,5 @@
 """One channel factory, and one typed client per service."""
 
-from libs.clients.connection import Connection
+from libs.clients.connection import Connection, open_allowance
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "open_allowance"]

@@ -22,6 +22,16 @@ from libs.resilience import Allowance, Breaker
 from libs.telemetry import names
 
 
+# Second attempts before any first one has paid for them: what may be in flight at one of a
+# few backends when it dies.
+_RESERVE = 10.0
+
+
+def open_allowance() -> Allowance:
+    """Return an allowance for the calls of one process, to be shared by its connections."""
+    return Allowance(reserve=_RESERVE)
+
+
 class Connection:
     """A channel to one service; an async context manager that closes it.
 
@@ -54,7 +64,7 @@ class Connection:
         self.channel = channel
         self.backend_count = backend_count
         authorization = ((names.AUTHORIZATION, f"Bearer {token}"),) if token else ()
-        self._line = line or Line(authorization, Breaker(), allowance or Allowance(reserve=_RESERVE))
+        self._line = line or Line(authorization, Breaker(), allowance or open_allowance())
         self._open_spare = open_spare
         self._spare: Connection | None = None
 

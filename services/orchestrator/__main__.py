@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from libs.clients import Connection
+from libs.clients import Connection, open_allowance
 from libs.clients.cache import CacheClient
 from libs.clients.embedding import EmbeddingClient
 from libs.clients.generation import GenerationClient
 from libs.clients.retrieval import RetrievalClient
 from libs.eventlog import EventLog
 from libs.redislink import open_redis
-from libs.resilience import Allowance, Sketches
+from libs.resilience import Sketches
 from libs.server import Served, run
 from services.orchestrator.catalog import Catalog
 from services.orchestrator.config import OrchestratorConfig
@@ -74,7 +74,7 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
 
 
 async def _connect(config: OrchestratorConfig, stack: AsyncExitStack) -> Clients:
-    allowance = Allowance()  # one for all that a run calls
+    allowance = open_allowance()  # one for all that a run calls
 
     async def to(target: str) -> Connection:
         token = config.token.get_secret_value()
