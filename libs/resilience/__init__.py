@@ -1,19 +1,38 @@
-"""What calls cost, learned from calls that were allowed to end and from those that were not."""
+"""What keeps promises when hops are slow, dead, or asked for more than they can do.
 
+Latencies are learned from calls that ended and from those that were cut; extra calls draw
+on one allowance; breakers leave the dead alone; servers let in what they can finish. Pure
+controllers: no gRPC, no tasks; the clock is passed in.
+"""
+
+from libs.resilience.admission import Admission, Gate, Ticket, open_admission
 from libs.resilience.allowance import Allowance
 from libs.resilience.breaker import Breaker, BreakerLimits
+from libs.resilience.codel import Codel
 from libs.resilience.distribution import Distribution
+from libs.resilience.limiter import Limiter, Pace
+from libs.resilience.priority import background, be_background, is_background
 from libs.resilience.sketch import DamagedSketchError, Sketch
 from libs.resilience.sketches import Loaded, Sketches, replace_file
 
 __all__ = [
+    "Admission",
     "Allowance",
     "Breaker",
     "BreakerLimits",
+    "Codel",
     "DamagedSketchError",
     "Distribution",
+    "Gate",
+    "Limiter",
     "Loaded",
+    "Pace",
     "Sketch",
     "Sketches",
+    "Ticket",
+    "background",
+    "be_background",
+    "is_background",
+    "open_admission",
     "replace_file",
 ]
