@@ -23,6 +23,12 @@ from services.embedding.waiting import Call, Waiting
 HOP = "embedding"
 # Weight of the newest run in what is known of the engine's pace.
 _NEWEST = 0.2
+# A call is given up only if its texts would come too late even at this part of the usual
+# time: giving up what would have come in time is worse than a run for nothing.
+_SURE = 0.5
+# What was learned is forgotten after this long without a run. Were it not, a pace that was
+# wrong for once could keep every call out, and no run would ever put it right.
+_REMEMBERED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class Batcher:
         self._waiting = Waiting(run_tokens=run_tokens, max_tokens=engine.model.max_tokens)
         self._arrived = asyncio.Event()
         self._s_per_token = 0.0
+        self._learned_s = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedding")
 
     async def __aenter__(self) -> Self:
@@ -89,11 +96,12 @@ class Batcher:
 
         Args:
             texts: one or more texts.
-            budget: the caller's time; the call is dropped if it ends while it waits.
+            budget: the caller's time; the call is dropped if it ends while it waits, or
+                if what is missing can no longer be made in it.
             bulk: True to go behind every call that is not bulk.
 
         Raises:
-            BudgetExhaustedError: the time was over before all work had begun.
+            BudgetExhaustedError: the time was over, or too short, before all work had begun.
         """
         call = Call(texts, bulk, budget, self._clock())
         self._waiting.add(call)
@@ -115,14 +123,23 @@ class Batcher:
                 await self._run(texts)
 
     def _next_run(self) -> list[str]:
+        now_s = self._clock()
+        if now_s - self._learned_s > _REMEMBERED_S:
+            self._s_per_token = 0.0
         for call in self._waiting.all():
             try:
                 if call.budget is not None:
-                    call.budget.require(0.0, HOP)
+                    call.budget.require(self._least_s(call), HOP)
             except BudgetExhaustedError as error:
                 call.fail(error)
                 self._waiting.remove(call)
-        return self._waiting.next_run(self._clock(), self._s_per_token)
+        return self._waiting.next_run(now_s, self._s_per_token)
+
+    def _least_s(self, call: Call) -> float:
+        """Return the seconds that what is missing will surely take; 0 if that is not known."""
+        if not self._s_per_token:
+            return 0.0
+        return _SURE * self._s_per_token * sum(map(self._waiting.tokens, call.missing))
 
     async def _run(self, texts: list[str]) -> None:
         started_s = self._clock()
@@ -135,6 +152,7 @@ class Batcher:
             return
         ended_s = self._clock()
         self._learn(sum(map(self._waiting.tokens, texts)), ended_s - started_s)
+        self._learned_s = ended_s
         self._deliver(vectors, started_s, ended_s)
 
     def _deliver(self, vectors: dict[str, bytes], started_s: float, ended_s: float) -> None:

@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
+from libs.budget import Budget, current_budget
 from services.retrieval.reader import Reader
 from services.retrieval.schema import FILE_NAME, lock, open_reader, open_writer
 from services.retrieval.writer import Writer
 
+HOP = "retrieval"
 Result = TypeVar("Result")
 
 
@@ -107,18 +109,37 @@ class Store:
     async def write(self, work: Callable[[Writer], Result]) -> Result:
         """Do `work` in the writing thread, after all that was asked for before.
 
-        It is done even if the caller is cancelled meanwhile.
+        If the caller is cancelled or its time ends, `work` is dropped as long as it has not
+        begun; once it has, it is done to its end.
+
+        Raises:
+            BudgetExhaustedError: the time was over before it was its turn.
         """
-        doing = asyncio.get_running_loop().run_in_executor(self._writing, work, self._writer)
-        return await asyncio.shield(doing)
+        budget = current_budget()
+
+        def write() -> Result:
+            _check_time(budget)
+            return work(self._writer)
+
+        doing = self._writing.submit(write)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(doing))
+        except asyncio.CancelledError:
+            doing.cancel()
+            raise
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
-        """Yield the store as it is now."""
+        """Yield the store as it is now.
+
+        Raises:
+            BudgetExhaustedError: the time was over before a connection was free.
+        """
         asked_s = self._clock()
         snapshot = await self._free.get()
         snapshot.waited_s = self._clock() - asked_s
         try:
+            _check_time(current_budget())
             yield snapshot
         finally:
             loop = asyncio.get_running_loop()
@@ -133,6 +154,11 @@ class Store:
         for connection in self._connections:
             connection.close()
         os.close(self._lock)
+
+
+def _check_time(budget: Budget | None) -> None:
+    if budget is not None:
+        budget.require(0.0, HOP)
 
 
 def _opened(

@@ -133,6 +133,46 @@ async def test_a_call_whose_time_ends_while_it_waits_is_dropped_before_work_begi
     assert engine.is_idle()
 
 
+async def after_a_run_of(
+    took_s: float, batcher: Batcher, engine: GatedEngine, clock: Clock
+) -> None:
+    """Let the batcher see how long a short text takes."""
+    call = await waiting(batcher.embed(["a"]))
+    await engine.begun()
+    clock.now_s += took_s
+    engine.end_run()
+    await call
+
+
+async def test_a_call_that_can_no_longer_finish_is_dropped_before_work_begins(
+    batcher: Batcher, engine: GatedEngine, clock: Clock
+) -> None:
+    await after_a_run_of(0.2, batcher, engine, clock)
+    running = await waiting(batcher.embed(["b"]))
+    await engine.begun()
+    hopeless = await waiting(batcher.embed(["c"], budget=Budget.of(0.15, clock=clock)))
+    hopeful = await waiting(batcher.embed(["d"], budget=Budget.of(0.35, clock=clock)))
+    clock.now_s += 0.1
+    engine.end_run()
+    await running
+    with pytest.raises(BudgetExhaustedError, match="50.0 ms left"):
+        await hopeless
+    assert await engine.begun() == ["d"]
+    engine.end_run()
+    await hopeful
+
+
+async def test_a_pace_of_long_ago_drops_nobody(
+    batcher: Batcher, engine: GatedEngine, clock: Clock
+) -> None:
+    await after_a_run_of(0.2, batcher, engine, clock)
+    clock.now_s += 1.1
+    call = await waiting(batcher.embed(["b"], budget=Budget.of(0.05, clock=clock)))
+    assert await engine.begun() == ["b"]
+    engine.end_run()
+    await call
+
+
 async def test_what_is_left_of_a_call_is_dropped_when_its_time_ends_between_runs(
     batcher: Batcher, engine: GatedEngine, clock: Clock
 ) -> None:

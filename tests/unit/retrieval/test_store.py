@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from libs.budget import Budget, spending
 from libs.config import ConfigError
-from libs.errors import DependencyUnavailableError
+from libs.errors import BudgetExhaustedError, DependencyUnavailableError
 from libs.values.retrieval import Document, SearchQuery
 from services.retrieval.chunking import Chunker
 from services.retrieval.ingestion import Ingestion
@@ -157,11 +158,100 @@ async def test_a_cancelled_query_is_interrupted(tmp_path: Path) -> None:
             assert await snapshot.run(lambda reader: reader.version) == 0
 
 
-async def test_a_write_whose_caller_left_is_done_all_the_same(tmp_path: Path) -> None:
-    async with library_in(tmp_path, HashingEmbedder()) as library:
-        task = asyncio.create_task(library.create_collection("acme", "docs"))
-        await asyncio.sleep(0)
+class Gate:
+    """Work for a thread that a test sees begin and lets end."""
+
+    def __init__(self) -> None:
+        self._begun, self._may_end = threading.Event(), threading.Event()
+        self.has_ended = False
+
+    def __call__(self, _: Reader | Writer) -> None:
+        self._begun.set()
+        assert self._may_end.wait(10)
+        self.has_ended = True
+
+    async def begun(self) -> None:
+        assert await asyncio.to_thread(self._begun.wait, 10)
+
+    def open(self) -> None:
+        self._may_end.set()
+
+
+async def test_a_write_that_has_begun_is_done_though_its_caller_left(tmp_path: Path) -> None:
+    work = Gate()
+    async with Store.open(tmp_path, readers=1) as store:
+        task = asyncio.create_task(store.write(work))
+        await work.begun()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not (await library.create_collection("acme", "docs")).created
+        work.open()
+        await store.write(lambda _: None)
+        assert work.has_ended
+
+
+async def test_a_write_that_has_not_begun_is_dropped_when_its_caller_leaves(
+    tmp_path: Path,
+) -> None:
+    first, second = Gate(), Gate()
+    second.open()
+    async with Store.open(tmp_path, readers=1) as store:
+        running = asyncio.create_task(store.write(first))
+        await first.begun()
+        waits = asyncio.create_task(store.write(second))
+        await asyncio.sleep(0)
+        waits.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+        first.open()
+        await running
+        await store.write(lambda _: None)
+        assert not second.has_ended
+
+
+async def test_a_write_does_not_begin_when_its_time_is_over(tmp_path: Path) -> None:
+    now_s, first, second = [0.0], Gate(), Gate()
+    second.open()
+    async with Store.open(tmp_path, readers=1) as store:
+        running = asyncio.create_task(store.write(first))
+        await first.begun()
+        with spending(Budget.of(1.0, clock=lambda: now_s[0])):
+            waits = asyncio.create_task(store.write(second))
+        await asyncio.sleep(0)
+        now_s[0] = 2.0
+        first.open()
+        await running
+        with pytest.raises(BudgetExhaustedError, match="retrieval"):
+            await waits
+        assert not second.has_ended
+
+
+async def test_a_search_does_not_begin_when_its_time_is_over_or_its_caller_has_left(
+    tmp_path: Path,
+) -> None:
+    now_s, first, work = [0.0], Gate(), Gate()
+    work.open()
+    async with Store.open(tmp_path, readers=1) as store:
+
+        async def read() -> None:
+            async with store.snapshot() as snapshot:
+                await snapshot.run(work)
+
+        async with store.snapshot() as snapshot:
+            running = asyncio.create_task(snapshot.run(first))
+            await first.begun()
+            with spending(Budget.of(1.0, clock=lambda: now_s[0])):
+                late = asyncio.create_task(read())
+            gone = asyncio.create_task(read())
+            await asyncio.sleep(0)
+            gone.cancel()
+            now_s[0] = 2.0
+            first.open()
+            await running
+        with pytest.raises(BudgetExhaustedError, match="retrieval"):
+            await late
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert not work.has_ended
+        await read()
+        assert work.has_ended
