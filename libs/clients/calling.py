@@ -24,10 +24,12 @@ from libs.budget import current_budget
 from libs.clients.failures import Verdict, retry_wait_s, verdict_on
 from libs.errors import BreakerOpenError, BudgetExhaustedError, from_rpc_error
 from libs.resilience import Allowance, Breaker
+from libs.resilience.priority import BACKGROUND, is_background
 from libs.telemetry import client_span, count_refused, count_retry, names, traceparent
 
 # Kept back of what is left, so that the reply still arrives in the caller's time.
 REPLY_RESERVE_S = 0.002
+_BEHIND = (names.PRIORITY, BACKGROUND)
 _MOST_ATTEMPTS = 2
 # Those who were told to come back later should not all come back together.
 _JITTER = 0.1
@@ -206,6 +208,8 @@ class Calling:
             metadata = (*metadata, (names.TRACEPARENT, parent))
         if limit_s is not None:
             metadata = (*metadata, (names.TIMEOUT_SENT_MS, str(round(limit_s * 1e3))))
+        if is_background():
+            metadata = (*metadata, _BEHIND)
         return metadata
 
 

@@ -21,7 +21,6 @@ from libs.errors import from_rpc_error
 from libs.resilience import Allowance, Breaker
 from libs.telemetry import names
 
-
 # Second attempts before any first one has paid for them: what may be in flight at one of a
 # few backends when it dies.
 _RESERVE = 10.0

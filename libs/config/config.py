@@ -36,7 +36,30 @@ class ServiceConfig(BaseSettings):
         0.2, ge=0, le=60, description="seconds between not ready and the end of new calls"
     )
     max_concurrency: int = Field(
-        256, ge=1, description="calls served at once; more are refused with OVERLOADED"
+        256,
+        ge=1,
+        description="calls served at once at most; more are refused with OVERLOADED. A call that "
+        "is expected to cost more than others counts for several",
+    )
+    adaptive_limit: bool = Field(
+        default=True,
+        description="whether the limit goes below max_concurrency while first responses take "
+        "longer than on a quiet server",
+    )
+    queue_target_s: float = Field(
+        0.005,
+        ge=0,
+        description="seconds that a call may wait on its way in; while all wait longer, those "
+        "that wait twice as long are refused. 0 lets them wait",
+    )
+    queue_interval_s: float = Field(
+        0.1,
+        gt=0,
+        le=10,
+        description="seconds for which all must wait too long before any is refused",
+    )
+    background_share: float = Field(
+        0.6, gt=0, le=1, description="part of the limit that background calls may fill"
     )
     identities_file: Path | None = Field(
         None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import grpc
@@ -15,6 +16,8 @@ from libs.errors import errors
 
 DOMAIN = "hasten"
 
+Trailers = tuple[tuple[str, str | bytes], ...]
+
 _BY_REASON: dict[str, type[errors.MeshError]] = {
     kind.reason: kind
     for kind in vars(errors).values()
@@ -22,8 +25,23 @@ _BY_REASON: dict[str, type[errors.MeshError]] = {
 }
 
 
-def to_status(error: errors.MeshError) -> grpc.Status:
-    """Return `error` as the status AIP-193 asks for: code, message, typed details."""
+@dataclass(frozen=True, slots=True)
+class _Status(grpc.Status):
+    """What `abort_with_status` takes."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: Trailers
+
+
+def to_status(error: errors.MeshError, trailers: Trailers = ()) -> grpc.Status:
+    """Return `error` as the status AIP-193 asks for: code, message, typed details.
+
+    Args:
+        error: what was raised.
+        trailers: other trailing metadata; what a status brings along replaces all that
+            was set before it.
+    """
     details: list[Any] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     ]
@@ -37,8 +55,8 @@ def to_status(error: errors.MeshError) -> grpc.Status:
         details.append(retry)
     code = error.code.value[0]
     status = status_pb2.Status(code=code, message=str(error), details=map(_packed, details))
-    made: grpc.Status = rpc_status.to_status(status)
-    return made
+    made = rpc_status.to_status(status)
+    return _Status(made.code, made.details, (*made.trailing_metadata, *trailers))
 
 
 def from_rpc_error(error: aio.AioRpcError) -> errors.MeshError:

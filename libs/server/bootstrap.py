@@ -8,9 +8,9 @@ import ipaddress
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +19,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from libs.config import ConfigError, ServiceConfig, load
+from libs.resilience import Admission, Codel, Limiter
+from libs.resilience.admission import Cost
 from libs.server.identity import Identities
 from libs.server.interceptor import Guard
 from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
@@ -55,6 +57,9 @@ class Served:
         warm: makes the service ready; it is healthy once this has returned.
         drain: tells calls that never end by themselves to do so.
         open_services: full names of services beside it that need no identity.
+        watches: methods, `package.Service/Method`, whose calls last as long as their caller
+            likes; they take no room from the others.
+        costs: by method, what a request counts for in the limit, at least 1; 1 without.
     """
 
     name: str
@@ -62,6 +67,8 @@ class Served:
     warm: Callable[[], Awaitable[None]] = _nothing
     drain: Callable[[], None] = _no_drain
     open_services: Sequence[str] = ()
+    watches: Collection[str] = ()
+    costs: Mapping[str, Cost] = field(default_factory=dict)
 
 
 Config = TypeVar("Config", bound=ServiceConfig)
@@ -156,7 +163,7 @@ def make_server(
         )
     guard = Guard(
         identities,
-        max_concurrency=config.max_concurrency,
+        admission=_admission(served, config),
         open_services=served.open_services,
     )
     server = aio.server(interceptors=[guard], options=OPTIONS)
@@ -166,6 +173,17 @@ def make_server(
     names = (served.name, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     return server, status
+
+
+def _admission(served: Served, config: ServiceConfig) -> Admission:
+    target_s, interval_s = config.queue_target_s, config.queue_interval_s
+    return Admission(
+        Limiter(config.max_concurrency, adapts=config.adaptive_limit),
+        codel=Codel(target_s=target_s, interval_s=interval_s) if target_s else None,
+        background_share=config.background_share,
+        watches=served.watches,
+        costs=served.costs,
+    )
 
 
 def _announce(config: ServiceConfig, port: int) -> None:

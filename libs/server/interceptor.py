@@ -1,7 +1,7 @@
 """What every call passes on its way to a servicer, in one place.
 
-In this order: span, identity, tenant, budget, limit, then the servicer; whatever is
-raised becomes a status.
+In this order: span, identity, tenant, budget, admission, then the servicer; whatever is
+raised becomes a status. Every call ends with the server's load report in its trailers.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ from libs.errors import (
     OverloadedError,
     to_status,
 )
+from libs.resilience import Admission, Gate, Ticket, be_background
+from libs.resilience.priority import BACKGROUND
 from libs.server.call import Call, enter
 from libs.server.identity import Identities
-from libs.telemetry import names, server_span
+from libs.server.orca import LoadReport, Trailers
+from libs.telemetry import count_shed, names, server_span, watch_admission
 
 # Generic in the stubs only, so these must not be subscripted at run time.
 Handler = Any
@@ -37,10 +40,11 @@ Context = Any
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 _LOG = logging.getLogger(__name__)
-_RETRY_AFTER_S = 0.1
 # gRPC ends a call at its deadline, but on a busy machine its own timers come a tenth of a
 # second late. What it has not ended this long after is ended here.
 _OVERDUE_S = 0.010
+# How calls end that were not allowed to finish.
+_CUT = frozenset({"CANCELLED", "DEADLINE_EXCEEDED"})
 
 
 class _Malformed:
@@ -58,21 +62,23 @@ class Guard(aio.ServerInterceptor):
         self,
         identities: Identities,
         *,
-        max_concurrency: int,
+        admission: Admission,
         open_services: Sequence[str] = (),
     ) -> None:
         """Guard with these identities.
 
         Args:
             identities: who may call.
-            max_concurrency: calls served at once.
+            admission: which of their calls are let in.
             open_services: full names of services that need no identity.
         """
         self._identities = identities
-        self._max_concurrency = max_concurrency
+        self._admission = admission
+        self._report = LoadReport(admission.load, admission.clock)
         self._outside = ("grpc.health.v1.", "grpc.reflection.", *open_services)
-        self._in_flight = 0
         self._guarded: dict[str, Handler] = {}
+        limiter = admission.limiter
+        watch_admission(lambda: limiter.in_flight, lambda: limiter.limit)
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -98,40 +104,51 @@ class Guard(aio.ServerInterceptor):
         return grpc.unary_stream_rpc_method_handler(streamed, reader, handler.response_serializer)
 
     def _unary(self, method: str, inner: Any) -> Any:
+        gate = self._admission.gate(method)
+
         async def serve(request: Any, context: Context) -> Any:
             header = dict(context.invocation_metadata() or ())
             span = server_span(method, header.get(names.TRACEPARENT))
-            code, entered = "OK", False
+            code, ticket = "OK", None
             try:
-                entered = self._admit(method, request, context, header, span)
+                ticket = self._admit(gate, method, request, context, header, span)
                 with _ended_in_time():
-                    return await inner(request, context)
+                    response = await inner(request, context)
+                ticket.answered()
+                context.set_trailing_metadata(self._trailers(code, context))
+                return response  # noqa: TRY300 - the success of all of it
             except BaseException as error:  # noqa: BLE001 - the outer edge of a call
                 code = _code_of(error, context)
-                await _fail(error, method, context)
+                await _fail(error, method, context, self._trailers(code, context))
             finally:
-                self._in_flight -= entered
+                if ticket is not None:
+                    ticket.leave(cut=code in _CUT)
                 span.end(code)
 
         return serve
 
     def _stream(self, method: str, inner: Any) -> Any:
+        gate = self._admission.gate(method)
+
         async def serve(request: Any, context: Context) -> AsyncIterator[Any]:
             header = dict(context.invocation_metadata() or ())
             span = server_span(method, header.get(names.TRACEPARENT))
-            code, entered = "OK", False
+            code, ticket = "OK", None
             responses: Any = None
             try:
-                entered = self._admit(method, request, context, header, span)
+                ticket = self._admit(gate, method, request, context, header, span)
                 responses = inner(request, context)
                 with _ended_in_time():
                     async for response in responses:
+                        ticket.answered()
                         yield response
+                context.set_trailing_metadata(self._trailers(code, context))
             except BaseException as error:  # noqa: BLE001 - the outer edge of a call
                 code = _code_of(error, context)
-                await _fail(error, method, context)
+                await _fail(error, method, context, self._trailers(code, context))
             finally:
-                self._in_flight -= entered
+                if ticket is not None:
+                    ticket.leave(cut=code in _CUT)
                 span.end(code)
                 if responses is not None:
                     # A servicer's `finally` runs now, not when garbage is collected.
@@ -139,10 +156,22 @@ class Guard(aio.ServerInterceptor):
 
         return serve
 
+    def _trailers(self, code: str, context: Context) -> Trailers:
+        """Count a call that ends, and return its trailing metadata with the load report."""
+        self._report.count(code)
+        own, report = context.trailing_metadata(), self._report.trailers()
+        return (*own, *report) if own else report
+
     def _admit(
-        self, method: str, request: Any, context: Context, header: dict[str, Any], span: Any
-    ) -> bool:
-        """Check the call, enter it and count it.
+        self,
+        gate: Gate,
+        method: str,
+        request: Any,
+        context: Context,
+        header: dict[str, Any],
+        span: Any,
+    ) -> Ticket:
+        """Check the call, let it in and enter it.
 
         Raises:
             MeshError: the caller, its request or the server's load forbid it.
@@ -159,16 +188,19 @@ class Guard(aio.ServerInterceptor):
         budget = None if remaining_s is None else Budget.of(remaining_s)
         if budget is not None:
             budget.require(0.0, method)
-        if self._in_flight >= self._max_concurrency:
-            raise OverloadedError(
-                f"{self._in_flight} calls in flight, at most {self._max_concurrency}",
-                retry_after_s=_RETRY_AFTER_S,
-                limit=self._max_concurrency,
+        is_background = header.get(names.PRIORITY) == BACKGROUND
+        try:
+            ticket = gate.admit(
+                request, queue_s=span.queue_s, remaining_s=remaining_s, background=is_background
             )
+        except OverloadedError as error:
+            count_shed(method, error.metadata["cause"])
+            raise
+        if is_background:
+            be_background()
         adopt(budget)
         enter(Call(method, identity, budget, span.queue_s))
-        self._in_flight += 1
-        return True
+        return ticket
 
 
 def _describe(
@@ -238,8 +270,10 @@ def _code_of(error: BaseException, context: Context) -> str:
     return "INTERNAL"
 
 
-async def _fail(error: BaseException, method: str, context: Context) -> NoReturn:
-    """End the call with the status of `error`.
+async def _fail(
+    error: BaseException, method: str, context: Context, trailers: Trailers
+) -> NoReturn:
+    """End the call with the status of `error`, and `trailers` beside what that has itself.
 
     A foreign cancellation, of a hedge that lost, say, must become a status: leaked, it
     would leave a caller without a deadline waiting for ever.
@@ -250,5 +284,5 @@ async def _fail(error: BaseException, method: str, context: Context) -> NoReturn
         incident = secrets.token_hex(8)
         _LOG.error("incident %s in %s", incident, method, exc_info=error)
         error = InternalError(f"internal error, incident {incident}", incident=incident)
-    await context.abort_with_status(to_status(error))
+    await context.abort_with_status(to_status(error, trailers))
     raise AssertionError("abort returned")

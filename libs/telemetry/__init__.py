@@ -2,7 +2,13 @@
 
 from libs.telemetry import names
 from libs.telemetry.logs import set_up_logs
-from libs.telemetry.metrics import count_refused, count_retry, serve_metrics
+from libs.telemetry.metrics import (
+    count_refused,
+    count_retry,
+    count_shed,
+    serve_metrics,
+    watch_admission,
+)
 from libs.telemetry.setup import Telemetry, set_up_telemetry, telemetry_disabled
 from libs.telemetry.spans import (
     client_span,
@@ -21,6 +27,7 @@ __all__ = [
     "context_of",
     "count_refused",
     "count_retry",
+    "count_shed",
     "current_trace_id",
     "names",
     "serve_metrics",
@@ -32,4 +39,5 @@ __all__ = [
     "telemetry_disabled",
     "traceparent",
     "tracer",
+    "watch_admission",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from libs.telemetry import names
@@ -34,6 +36,13 @@ _REFUSED = Counter(
     ["rpc_method"],
 )
 _IN_FLIGHT = Gauge(names.METRIC_IN_FLIGHT, "Calls being served.")
+_COST = Gauge(names.METRIC_COST_IN_FLIGHT, "What the calls being served cost, watches left out.")
+_LIMIT = Gauge(names.METRIC_LIMIT, "What they may cost at most, as it is now.")
+_SHED = Counter(
+    names.METRIC_SHED,
+    "Calls refused to protect the others: queue, time or limit.",
+    ["rpc_method", "cause"],
+)
 
 
 def serve_metrics(address: str) -> None:
@@ -72,6 +81,19 @@ def count_in_flight(change: int) -> None:
     """Add to the number of calls being served."""
     if _ON:
         _IN_FLIGHT.inc(change)
+
+
+def watch_admission(in_flight: Callable[[], float], limit: Callable[[], float]) -> None:
+    """Have these asked when metrics are read; they cost a call nothing."""
+    if _ON:
+        _COST.set_function(in_flight)
+        _LIMIT.set_function(limit)
+
+
+def count_shed(method: str, cause: str) -> None:
+    """Count a call that was refused because of load."""
+    if _ON:
+        _SHED.labels(method, cause).inc()
 
 
 _ON = not telemetry_disabled()

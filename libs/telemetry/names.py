@@ -42,6 +42,8 @@ ATTEMPTS = "hasten.attempts"
 TIMEOUT_SENT_MS = "hasten-timeout-ms"
 TRACEPARENT = "traceparent"
 AUTHORIZATION = "authorization"
+# `background` for what is not waited for by a person; anything else is interactive.
+PRIORITY = "hasten-priority"
 
 METRIC_RPC_SERVER = "rpc_server_call_duration_seconds"
 METRIC_RPC_CLIENT = "rpc_client_call_duration_seconds"
@@ -49,6 +51,9 @@ METRIC_RPC_CLIENT_RETRIES = "hasten_client_retries_total"
 METRIC_RPC_CLIENT_REFUSED = "hasten_client_refused_total"
 METRIC_RPC_SERVER_QUEUE = "hasten_server_queue_seconds"
 METRIC_IN_FLIGHT = "hasten_server_calls_in_flight"
+METRIC_COST_IN_FLIGHT = "hasten_server_cost_in_flight"
+METRIC_LIMIT = "hasten_server_cost_limit"
+METRIC_SHED = "hasten_server_calls_shed_total"
 
 # Seconds. The limits of the latency targets are edges, so that a share of requests
 # within a target is read off without interpolation.

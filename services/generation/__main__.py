@@ -13,7 +13,7 @@ from services.generation.config import GenerationConfig
 from services.generation.engine import Engine
 from services.generation.extractive import ExtractiveEngine
 from services.generation.roster import Roster
-from services.generation.servicer import GenerationServicer
+from services.generation.servicer import GenerationServicer, cost_of
 from services.generation.writer import Limits, Writer
 
 
@@ -29,7 +29,8 @@ async def build(config: GenerationConfig) -> AsyncIterator[Served]:
         )
         servicer = GenerationServicer(Roster(engines), Writer(limits))
         # A provider that is down is no reason to be unhealthy: the other engines serve.
-        yield Served(servicer.NAME, servicer.register)
+        costs = {f"{servicer.NAME}/GenerateText": cost_of}
+        yield Served(servicer.NAME, servicer.register, costs=costs)
 
 
 @asynccontextmanager

@@ -36,6 +36,8 @@ _MAX_PASSAGES = 100
 _MAX_TURNS = 50
 _MAX_TEXT_CHARS = 8_000
 _MAX_OUTPUT_TOKENS = 64_000
+# An answer of this length counts for one call, as does one that says nothing of its length.
+_TOKENS_PER_UNIT = 1024
 
 
 class GenerationServicer(GenerationServiceServicer):
@@ -68,6 +70,11 @@ class GenerationServicer(GenerationServiceServicer):
             for model in self._roster.models()
         ]
         return pb.ListModelsResponse(models=models, timing=timing_to(current_call().timing()))
+
+
+def cost_of(request: pb.GenerateTextRequest) -> int:
+    """Return what an answer counts for among those written at once, by its length."""
+    return max(1, -(-request.max_output_tokens // _TOKENS_PER_UNIT))
 
 
 def _timing(waited_s: float) -> Timing:

@@ -64,6 +64,7 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
                 servicer.register,
                 warm=partial(catalog.known, _CATALOG_WAIT_S),
                 drain=partial(runs.go_away, config.grace_s),
+                watches=servicer.WATCHES,
             )
             await runs.settle(_SETTLE_S)
         finally:

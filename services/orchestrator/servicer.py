@@ -27,6 +27,7 @@ class OrchestratorServicer(AnswerServiceServicer):
     """Answers questions, and follows, stops and judges the runs that do."""
 
     NAME = pb.DESCRIPTOR.services_by_name["AnswerService"].full_name
+    WATCHES = (f"{NAME}/WatchAnswer",)
 
     def __init__(self, runs: Runs, policies: Policies) -> None:
         self._runs = runs

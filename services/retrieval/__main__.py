@@ -39,7 +39,12 @@ async def build(config: RetrievalConfig) -> AsyncIterator[Served]:
             store, shelf, ingestion, readers=config.readers, heartbeat_s=config.heartbeat_s
         ) as library:
             servicer = RetrievalServicer(library)
-            yield Served(servicer.NAME, servicer.register, drain=library.drain)
+            yield Served(
+                servicer.NAME,
+                servicer.register,
+                drain=library.drain,
+                watches=servicer.WATCHES,
+            )
 
 
 if __name__ == "__main__":

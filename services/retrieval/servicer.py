@@ -38,6 +38,7 @@ class RetrievalServicer(RetrievalServiceServicer):
     """Serves one library."""
 
     NAME = pb.DESCRIPTOR.services_by_name["RetrievalService"].full_name
+    WATCHES = (f"{NAME}/WatchChanges",)
 
     def __init__(self, library: Library) -> None:
         self._library = library

@@ -20,6 +20,7 @@ from libs.clients.answer import AnswerClient
 from libs.clients.cache import CacheClient
 from libs.clients.retrieval import RetrievalClient
 from libs.config import ServiceConfig
+from libs.resilience import open_admission
 from libs.server import Guard, Identities, Identity, Served
 from libs.server.bootstrap import OPTIONS
 from libs.values import AnswerEvent, Completed, Question, TextDelta
@@ -134,7 +135,7 @@ class Room:
         await served.warm()
 
     def _guard(self) -> Guard:
-        return Guard(self.identities, max_concurrency=_MAX_CONCURRENCY)
+        return Guard(self.identities, admission=open_admission(_MAX_CONCURRENCY))
 
     async def close(self) -> None:
         """End as if the process was killed: whoever is served is cut off."""
