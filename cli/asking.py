@@ -95,6 +95,8 @@ def _verdict(completed: Completed) -> Text:
 def layer_of(completed: Completed) -> str:
     """Return where an answer came from, in words."""
     hit = completed.cache_hit
+    if completed.followed_run_id:
+        return f"shared with run {completed.followed_run_id[:8]}"
     if hit is None:
         return f"cache miss, by {completed.model}" if completed.model else "cache miss"
     return f"{hit.layer.name.lower()} hit, {hit.similarity:.3f} similar, {hit.age_s:.1f} s old"

@@ -146,8 +146,20 @@ async def _play_crowd(console: Console, place: Place) -> Shown:
     texts = {"".join(answer.texts) for answer in answers}
     for text in texts:
         console.print(Text(text))
-    show_ending(console, answers[-1], explain=True)
-    return Shown(_CROWD, answers, all(map(_is_answered, answers)))
+    followers = [answer for answer in answers if _is_follower(answer)]
+    show_ending(console, (followers or answers)[-1], explain=True)
+    # One is written; who comes late may find it stored.
+    made = sum(not _is_follower(each) and _is_miss(each) for each in answers)
+    console.print(f"{made} written, {len(followers)} of {len(answers)} followed it")
+    return Shown(_CROWD, answers, all(map(_is_answered, answers)) and made == 1)
+
+
+def _is_follower(answer: WholeAnswer) -> bool:
+    return answer.completed is not None and bool(answer.completed.followed_run_id)
+
+
+def _is_miss(answer: WholeAnswer) -> bool:
+    return answer.completed is not None and _layer(answer.completed) is CacheLayer.NONE
 
 
 def _question(scene: Scene) -> Question:
@@ -192,7 +204,10 @@ def _summary(shown: Sequence[Shown]) -> Table:
 
 def _row(shown: Shown) -> list[str]:
     ends = [answer.completed for answer in shown.answers if answer.completed]
-    layers = Counter(_layer(end).name.lower().replace("none", "miss") for end in ends)
+    layers = Counter(
+        "shared" if end.followed_run_id else _layer(end).name.lower().replace("none", "miss")
+        for end in ends
+    )
     qualities = Counter(end.quality.name.lower() for end in ends)
     first_ms = statistics.median((end.account.first_text_s or 0.0) * 1e3 for end in ends)
     whole_ms = statistics.median(end.account.total_s * 1e3 for end in ends)

@@ -125,7 +125,8 @@ class EventLog:
             # Left as a block, or a connection that failed within is never given back.
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for log in logs:
-                    keys, args = self._keys(log.tenant_id, log.name), [self._ttl_ms, *log.events]
+                    keys = self._keys(log.tenant_id, log.name)
+                    args: list[int | bytes] = [self._ttl_ms, *log.events]
                     await self._open_script(keys=keys, args=args, client=pipeline)
                 outcomes = await pipeline.execute(raise_on_error=False)
         except RedisError as error:

@@ -35,6 +35,11 @@ _REFUSED = Counter(
     "Calls that were not made because their backend had failed.",
     ["rpc_method"],
 )
+_FLIGHTS = Counter(
+    names.METRIC_FLIGHTS,
+    "Runs by what became of their flight: led, followed, taken_over, or alone and why.",
+    ["outcome", "reason"],
+)
 _IN_FLIGHT = Gauge(names.METRIC_IN_FLIGHT, "Calls being served.")
 _COST = Gauge(names.METRIC_COST_IN_FLIGHT, "What the calls being served cost, watches left out.")
 _LIMIT = Gauge(names.METRIC_LIMIT, "What they may cost at most, as it is now.")
@@ -94,6 +99,12 @@ def count_shed(method: str, cause: str) -> None:
     """Count a call that was refused because of load."""
     if _ON:
         _SHED.labels(method, cause).inc()
+
+
+def count_flight(outcome: str, reason: str) -> None:
+    """Count a run by what became of its flight."""
+    if _ON:
+        _FLIGHTS.labels(outcome, reason).inc()
 
 
 _ON = not telemetry_disabled()

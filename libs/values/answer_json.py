@@ -132,6 +132,7 @@ def _end(completed: Completed, plan: Plan | None) -> dict[str, Any]:
         "answer_state": _name(completed.answer_state),
         "degradations": _degradations(completed.degradations),
         "cache": _cache(completed.cache_hit),
+        "followed_run_id": completed.followed_run_id or None,
         "model": completed.model,
         "usage": asdict(completed.usage) if completed.usage else None,
         "latency": _latency(completed.account, plan),

@@ -178,6 +178,7 @@ class Completed:
     model: str = ""
     usage: Usage | None = None
     cache_hit: CacheHit | None = None
+    followed_run_id: str = ""
 
 
 Event = Plan | StageFinished | Sources | TextDelta | Citation | Revised | GoAway | Completed

@@ -190,6 +190,7 @@ def _completed_to(completed: Completed) -> pb.Completed:
         degradations=_degradations_to(completed.degradations),
         model=completed.model,
         account=account_to(completed.account),
+        followed_run_id=completed.followed_run_id,
     )
     if completed.usage is not None:
         message.usage.CopyFrom(usage_to(completed.usage))
@@ -208,6 +209,7 @@ def _completed_from(message: pb.Completed) -> Completed:
         model=message.model,
         usage=usage_from(message.usage) if message.HasField("usage") else None,
         cache_hit=_hit_from(message.cache_hit) if message.HasField("cache_hit") else None,
+        followed_run_id=message.followed_run_id,
     )
 
 

@@ -12,12 +12,12 @@ from libs.budget import current_budget
 from libs.errors import DependencyUnavailableError, InvalidFieldError
 from libs.values import CacheLayer
 from libs.values.cache import AskedQuestion, Lookup
+from libs.values.keys import question_key
 from services.cache import decision
 from services.cache.decision import Candidate, Judgement, Step, Terms, judge
 from services.cache.entry import DamagedRecordError, Entry
 from services.cache.freshness import Freshness
 from services.cache.index import Neighbour, Partition
-from services.cache.keys import question_key
 from services.cache.reasons import Reason
 from services.cache.replica import Replica
 from services.cache.store import EntryStore

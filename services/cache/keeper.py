@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from libs.budget import current_budget
 from libs.values import Verdict
 from libs.values.cache import AskedOf, BuiltFrom, Everything, Selector, WithTag
+from libs.values.keys import normalised, question_key
 from services.cache.entry import DamagedRecordError, Draft, Entry
 from services.cache.freshness import Freshness
-from services.cache.keys import normalised, question_key
 from services.cache.reasons import Reason
 from services.cache.replica import Replica
 from services.cache.store import EntryStore

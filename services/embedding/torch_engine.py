@@ -40,9 +40,9 @@ class TorchEngine:
         self._model = Model(
             name,
             fingerprint("sentence-transformers", _digest(folder)),
-            int(self._encoder.get_embedding_dimension()),
+            int(self._encoder.get_embedding_dimension() or 0),
             languages,
-            int(self._encoder.max_seq_length),
+            int(self._encoder.max_seq_length or 0),
         )
 
     @property

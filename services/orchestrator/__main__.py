@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+from redis.asyncio import Redis
+
 from libs.clients import Connection, open_allowance
 from libs.clients.cache import CacheClient
 from libs.clients.embedding import EmbeddingClient
@@ -20,8 +22,10 @@ from libs.server import Served, run
 from services.orchestrator.catalog import Catalog
 from services.orchestrator.config import OrchestratorConfig
 from services.orchestrator.course import Courses
+from services.orchestrator.flights import Flights
 from services.orchestrator.hops import Clients
 from services.orchestrator.keeping import Keeper
+from services.orchestrator.leases import Leases
 from services.orchestrator.policy import load_policies
 from services.orchestrator.runlog import Codec, RunLog
 from services.orchestrator.runs import Parts, Runs
@@ -51,13 +55,16 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
             EventLog(redis, kind="run", ttl_s=config.run_ttl_s), Codec(encode_event, decode_event)
         )
         courses = Courses(Sketches(_HALF_LIFE_S, time.monotonic), time.monotonic)
-        runs = Runs(Parts(clients, catalog, keeper, policies, log, stops, courses))
+        flights = _flights(config, redis, log)
+        runs = Runs(Parts(clients, catalog, keeper, policies, log, stops, courses, flights))
         servicer = OrchestratorServicer(runs, policies)
         background = [
             asyncio.create_task(catalog.keep_current()),
             asyncio.create_task(courses.keep_current()),
             asyncio.create_task(stops.listen(runs.stop_here)),
         ]
+        if flights is not None:
+            background.append(asyncio.create_task(flights.listen()))
         try:
             yield Served(
                 servicer.NAME,
@@ -67,11 +74,21 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
                 watches=servicer.WATCHES,
             )
             await runs.settle(_SETTLE_S)
+            if flights is not None:
+                await flights.close()
+                await runs.settle(_SETTLE_S)
         finally:
             for task in background:
                 task.cancel()
             # Bounded: a wait for Redis may swallow a cancellation (CPython bpo-42130).
             await asyncio.wait(background, timeout=_SETTLE_S)
+
+
+def _flights(config: OrchestratorConfig, redis: Redis, log: RunLog) -> Flights | None:
+    if not config.flights:
+        return None
+    leases = Leases(redis, lease_s=config.flight_lease_s)
+    return Flights(leases, log, lease_s=config.flight_lease_s, wait_s=config.flight_wait_s)
 
 
 async def _connect(config: OrchestratorConfig, stack: AsyncExitStack) -> Clients:

@@ -37,11 +37,14 @@ from libs.values.cache import Answer, Lookup
 from libs.values.embedding import Embeddings
 from libs.values.generation import Model, Prompt
 from services.orchestrator.course import Course
+from services.orchestrator.flight import FLIGHT, Following
+from services.orchestrator.flights import Flights, Passenger
 from services.orchestrator.ground import NO_GROUND, Ground
 from services.orchestrator.hops import CALLERS_FAULT, Clients, Found, Hops, outcome_of
 from services.orchestrator.keeping import Keeper
+from services.orchestrator.leases import Offer
 from services.orchestrator.ledger import CUT, HopRecord
-from services.orchestrator.lookups import Lookups, StoredAnswerFound
+from services.orchestrator.lookups import LeaderFound, Lookups, StoredAnswerFound
 from services.orchestrator.plan import (
     EMBEDDING,
     GENERATION,
@@ -90,7 +93,13 @@ class Answering:
     """Answers one question into one run."""
 
     def __init__(
-        self, asked: Asked, run: Run, report: Report, clients: Clients, keeper: Keeper
+        self,
+        asked: Asked,
+        run: Run,
+        report: Report,
+        clients: Clients,
+        keeper: Keeper,
+        flights: Flights | None = None,
     ) -> None:
         self._question = asked.question
         self._policy = asked.policy
@@ -108,6 +117,7 @@ class Answering:
         most_s = min(_MOST_RESERVE_S, _RESERVE_SHARE * asked.budget.patience_s())
         self._reserve_s = max(asked.policy.costs.deliver, most_s)
         self._outline = self._course.outline(self._left_s())
+        self._following = Following(flights, asked.question, self._key, report)
 
     async def run(self) -> None:
         """Answer, and finish the run whatever happens.
@@ -136,17 +146,75 @@ class Answering:
     async def _answer(self) -> None:
         try:
             await self._look_up_exact()
+            while not await self._answer_or_follow():
+                self._plan_anew()
+        except StoredAnswerFound as stored:
+            self._replay(stored.found)
+        except Refused as refused:
+            self._report.refuse(str(refused))
+
+    async def _answer_or_follow(self) -> bool:
+        """Share the answer of whoever makes the same one, or make it; False if a leader is lost."""
+        try:
+            await self._board()
             vector = await self._embed()
             ground = await self._find(vector)
             prompt = self._prompt(self._outline.rungs.tier, ground)
             await self._look_up_prompt(prompt)
             written = await self._write(ground)
-        except StoredAnswerFound as stored:
-            self._replay(stored.found)
-        except Refused as refused:
-            self._report.refuse(str(refused))
-        else:
-            self._complete(written, ground, prompt, vector)
+        except LeaderFound as found:
+            await self._hops.close()
+            self._lookups.forget()
+            budget = self._budget.keeping(self._reserve_s)
+            return await self._following.follow(
+                found.flight, self._run, found.record, budget, self._give_up_s()
+            )
+        self._complete(written, ground, prompt, vector)
+        return True
+
+    # -- the same question in another run ------------------------------------------------
+
+    async def _board(self) -> None:
+        """Look for the same question in flight; Redis is asked beside what comes next.
+
+        Raises:
+            LeaderFound: it is in flight on this replica.
+            StoredAnswerFound: a lookup under way has hit.
+        """
+        wait_s = self._following.wait_s
+        if wait_s is None:
+            return
+        record = self._ledger.start(FLIGHT, wait_s)
+        boarding = self._following.board(self._passenger(), record)
+        # Nothing else is begun while the same question on this replica is asking Redis.
+        head_start_s = wait_s if self._following.is_known_here else 0.0
+        await self._lookups.head_start(self._hops.calling(record, boarding), head_start_s)
+        self._lookups.check()
+
+    def _passenger(self) -> Passenger:
+        planned, in_s = self._outline.rungs.quality, self._outline.expected_s
+        due_s = self._budget.clock() + in_s
+        needs = Offer(self._question.minimum_quality or planned, self._left_s())
+        return Passenger(self._run, Offer(planned, in_s), needs, lambda: self._text_in_s(due_s))
+
+    def _text_in_s(self, due_s: float) -> float:
+        """Return the seconds to the first text: as planned or, once that is past, at the latest."""
+        if self._ledger.first_text_at_s is not None:
+            return 0.0
+        planned_s = due_s - self._budget.clock()
+        return planned_s if planned_s > 0 else self._budget.patience_s()
+
+    def _give_up_s(self) -> float:
+        """Return how long a leader may be silent: then there is still time without it."""
+        return max(0.0, self._left_s() - self._course.needed_s())
+
+    def _plan_anew(self) -> None:
+        """Plan for the time that is left once a leader is lost."""
+        if self._ledger.first_text_at_s is not None:
+            # Text was shown and withdrawn: what counts now is the end.
+            self._budget = replace(self._budget, first_text_by_s=self._budget.end_by_s)
+        self._course.restart()
+        self._outline = self._course.outline(self._left_s())
 
     # -- a stored answer ---------------------------------------------------------------
 
@@ -440,7 +508,8 @@ class Answering:
         self._report.lose(Degradation(hop, outcome_of(error)))
 
     def _missed(self, lookup: HopRecord) -> None:
-        self._stage(lookup.hop, lookup.outcome)
+        if lookup.hop != FLIGHT:
+            self._stage(lookup.hop, lookup.outcome)
 
     def _stage(self, hop: str, outcome: str, count: int = 0) -> None:
         self._run.note(StageFinished(hop, self._ledger.elapsed_s(), outcome, count))

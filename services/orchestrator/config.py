@@ -26,3 +26,12 @@ class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
     run_ttl_s: float = Field(
         3600.0, gt=0, description="seconds that a run can be followed after its last event"
     )
+    flights: bool = Field(
+        True, description="whether identical questions in flight share one answer"
+    )
+    flight_lease_s: float = Field(
+        0.3, ge=0.1, description="seconds after which a dead leader of a shared answer is replaced"
+    )
+    flight_wait_s: float = Field(
+        0.05, gt=0, description="seconds that Redis is waited for to find a shared answer"
+    )

@@ -22,6 +22,8 @@ _BANDS = (8, 32, 128)
 _BACKUP_SHARE = 0.20
 _BURST = 10.0
 _REFRESH_S = 1.0
+# A follower gives a silent leader up while this share of the best chances is still its own.
+_SURE = 0.95
 
 
 class Courses:
@@ -65,12 +67,20 @@ class Course:
 
     def __init__(self, courses: Courses, node: Node, band: int) -> None:
         self._courses = courses
-        self._node = node
+        self._start = self._node = node
         self._band = band
 
     def outline(self, left_s: float) -> Outline:
         """Return what lies ahead with `left_s` seconds left."""
         return outline(self._node, left_s)
+
+    def restart(self) -> None:
+        """Begin again: what was under way is gone."""
+        self._node = self._start
+
+    def needed_s(self) -> float:
+        """Return the seconds that a run needs from its start to be all but sure of a text."""
+        return self._start.outlook.needed_s(_SURE)
 
     def begins(self, hop: str, left_s: float) -> bool:
         """Return whether to call a hop; moves past it if not."""

@@ -103,18 +103,18 @@ class Hops:
         """Look up a stored answer in one layer."""
         hop = _LAYER_HOPS[lookup.layer]
         record = self._ledger.start(hop, limit_s, ONE if hop == PROMPT else "")
-        return self._calling(record, self._lookup(record, lookup))
+        return self.calling(record, self._lookup(record, lookup))
 
     def embed(self, question: str, limit_s: float) -> Calling[Embeddings]:
         """Turn the question into a vector."""
         record = self._ledger.start(EMBEDDING, limit_s, ONE)
-        return self._calling(record, self._embed(record, question))
+        return self.calling(record, self._embed(record, question))
 
     def search(self, query: SearchQuery, limit_s: float) -> Calling[PassageList]:
         """Find passages; the best list that came within the limit."""
         rung = DENSE if query.embedding else LEXICAL
         record = self._ledger.start(RETRIEVAL, limit_s, rung)
-        return self._calling(record, self._search(record, query))
+        return self.calling(record, self._search(record, query))
 
     async def close(self) -> None:
         """Cancel what is still under way, and wait until it is gone."""
@@ -122,9 +122,10 @@ class Hops:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _calling(
+    def calling(
         self, record: HopRecord, work: Coroutine[object, object, Result]
     ) -> Calling[Result]:
+        """Start a call, and cancel it with the others."""
         task = asyncio.create_task(work)
         self._tasks.append(task)
         return Calling(record, task)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from libs.errors import MeshError
+from services.orchestrator.flights import Boarded, Flight
 from services.orchestrator.hops import Calling, Found
 from services.orchestrator.ledger import HopRecord, Ledger
 
@@ -19,6 +20,15 @@ class StoredAnswerFound(Exception):  # noqa: N818 - no error: it ends the search
     def __init__(self, found: Found) -> None:
         super().__init__(found.decision.entry_id)
         self.found = found
+
+
+class LeaderFound(Exception):  # noqa: N818 - no error: it ends the search for an answer
+    """The same question is in flight already."""
+
+    def __init__(self, flight: Flight, record: HopRecord) -> None:
+        super().__init__(flight.run_id)
+        self.flight = flight
+        self.record = record
 
 
 class Lookups:
@@ -37,13 +47,17 @@ class Lookups:
         self._ledger = ledger
         self._clock = clock
         self._missed = missed
-        self._under_way: list[Calling[Found]] = []
+        self._under_way: list[Calling[Found] | Calling[Boarded]] = []
 
-    def add(self, calling: Calling[Found]) -> None:
+    def add(self, calling: Calling[Found] | Calling[Boarded]) -> None:
         """Watch one more lookup."""
         self._under_way.append(calling)
 
-    async def head_start(self, calling: Calling[Found], seconds: float) -> None:
+    def forget(self) -> None:
+        """Watch none any more; what they would find is not wanted."""
+        self._under_way.clear()
+
+    async def head_start(self, calling: Calling[Found] | Calling[Boarded], seconds: float) -> None:
         """Watch one more lookup, and let it go alone for a while."""
         self.add(calling)
         with self._ledger.waiting(calling.record):
@@ -63,6 +77,7 @@ class Lookups:
 
         Raises:
             StoredAnswerFound: a lookup hit meanwhile.
+            LeaderFound: the same question is in flight.
             MeshError: the hop failed.
         """
         while not calling.task.done():
@@ -71,23 +86,25 @@ class Lookups:
         return calling.task.result()
 
     def has_hit(self) -> bool:
-        """Return whether one of them has hit already."""
-        ended = [each.task for each in self._under_way if each.task.done()]
-        return any(not task.exception() and task.result().decision.hit for task in ended)
+        """Return whether a stored answer was found already."""
+        tasks = [each.task for each in self._under_way if each.task.done()]
+        results = [task.result() for task in tasks if not task.exception()]
+        return any(isinstance(found, Found) and found.decision.hit for found in results)
 
     def check(self) -> None:
         """Drop the lookups that missed or failed.
 
         Raises:
             StoredAnswerFound: one of them hit.
+            LeaderFound: the same question is in flight.
         """
         for calling in [each for each in self._under_way if each.task.done()]:
             self._under_way.remove(calling)
             error = calling.task.exception()
             if error is not None and not isinstance(error, MeshError):
                 raise error
-            if error is None and calling.task.result().decision.hit:
-                raise StoredAnswerFound(calling.task.result())
+            if error is None:
+                _raise_if_found(calling.task.result(), calling.record)
             self._missed(calling.record)
 
     async def _wait(self, calls: Sequence[Calling[Any]]) -> None:
@@ -97,3 +114,11 @@ class Lookups:
         done = [calling.record for calling in calls if calling.task.done()]
         self._ledger.waited(since_s, max(done, key=lambda record: record.ended_s or 0.0))
         self.check()
+
+
+def _raise_if_found(result: Found | Boarded, record: HopRecord) -> None:
+    if isinstance(result, Boarded):
+        if result.flight is not None:
+            raise LeaderFound(result.flight, record)
+    elif result.decision.hit:
+        raise StoredAnswerFound(result)

@@ -67,6 +67,11 @@ class Outline:
     promised: float
     hops: tuple[PlannedHop, ...]
 
+    @property
+    def expected_s(self) -> float:
+        """The seconds to the first text, if each hop takes its median."""
+        return sum(hop.target_s for hop in self.hops)
+
 
 @functools.lru_cache(maxsize=256)
 def ladder_of(

@@ -95,6 +95,23 @@ class Report:
         """Withdraw the text sent so far."""
         self._send(self._renderer.feed(revised))
 
+    def pass_on(self, events: Iterable[Event]) -> None:
+        """Send events of another run; they are rendered already."""
+        self._send(events)
+
+    def share(self, completed: Completed, followed_run_id: str) -> None:
+        """Send the last event of a run that another run's answer was passed on in."""
+        self.quality = completed.quality
+        self._lost[:] = completed.degradations
+        last = self._last(
+            completed.finish_reason,
+            completed.answer_state,
+            completed.model,
+            hit=completed.cache_hit,
+            followed_run_id=followed_run_id,
+        )
+        self._end(last)
+
     def replay(self, events: Iterable[Event], decision: Decision, hit: CacheHit) -> None:
         """Send a stored answer, all at once."""
         self.ledger.saw_text()
@@ -108,10 +125,18 @@ class Report:
         )
         self._end(completed, *rendered)
 
-    def complete(self, written: Written, state: AnswerState) -> Completed:
+    def complete(
+        self, written: Written, state: AnswerState, followed_run_id: str = ""
+    ) -> Completed:
         """Send what is left of the text, and the last event."""
         self._send(self._renderer.end())
-        completed = self._last(written.finish_reason, state, written.model, usage=written.usage)
+        completed = self._last(
+            written.finish_reason,
+            state,
+            written.model,
+            usage=written.usage,
+            followed_run_id=followed_run_id,
+        )
         self._end(completed)
         return completed
 
@@ -149,10 +174,13 @@ class Report:
         *,
         usage: Usage | None = None,
         hit: CacheHit | None = None,
+        followed_run_id: str = "",
     ) -> Completed:
         account = self.ledger.close()
         lost = tuple(self._lost)
-        return Completed(reason, state, self.quality, account, lost, model, usage, hit)
+        return Completed(
+            reason, state, self.quality, account, lost, model, usage, hit, followed_run_id
+        )
 
     def _end(self, completed: Completed, *before: Event) -> None:
         """Send the last events, and then tell the trace, which nobody waits for.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from libs.errors import MeshError
-from libs.values import AnswerEvent, Event
+from libs.values import AnswerEvent, Event, TextDelta
 
 
 class Run:
@@ -23,6 +23,8 @@ class Run:
         logged_count: events that are in the event log.
         encoded: events as bytes, by number, where a reader has needed them so already.
         task: what answers; cancelled when nobody wants the answer any more.
+        gather_s: seconds for which events are gathered for the log; None leaves it to the log.
+        on_deserted: called in place of that cancellation, by who knows of readers elsewhere.
     """
 
     def __init__(self, run_id: str, tenant_id: str, *, resumable: bool) -> None:
@@ -36,6 +38,8 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self.logged_count = 0
         self.encoded: dict[int, bytes] = {}
+        self.gather_s: float | None = None
+        self.on_deserted: Callable[[], None] | None = None
         self._reader_count = 0
         self._changed = asyncio.Event()
 
@@ -51,6 +55,21 @@ class Run:
         A message of its own would cost more than a small stage does.
         """
         self.events.append(AnswerEvent(len(self.events) + 1, event))
+
+    def extend(self, events: Sequence[AnswerEvent]) -> None:
+        """Append events of this run that were numbered elsewhere."""
+        self.events.extend(events)
+        self._notify()
+
+    @property
+    def has_text(self) -> bool:
+        """True once there is text."""
+        return any(isinstance(each.event, TextDelta) for each in self.events)
+
+    @property
+    def is_deserted(self) -> bool:
+        """True if nobody here wants the answer any more."""
+        return not (self._reader_count or self.done or self.resumable)
 
     def finish(self, error: MeshError | None = None) -> None:
         """Note that nothing more will happen."""
@@ -89,15 +108,16 @@ class Run:
                     await changed.wait()
         finally:
             self._reader_count -= 1
-            if not (self._reader_count or self.done or self.resumable) and self.task:
-                self.task.cancel()
+            if self.is_deserted:
+                self._desert()
 
     async def unlogged(self, gather_s: float) -> AsyncIterator[None]:
         """Yield whenever there are events that are not logged; ends when all are."""
         while True:
             # Before anything else, and also at the end: the caller goes first, and a short
             # run is logged in one piece.
-            await asyncio.sleep(gather_s)
+            await asyncio.sleep(gather_s if self.gather_s is None else min(gather_s, self.gather_s))
+            await self._gather_longer(gather_s)
             changed = self._changed
             if self.logged_count < len(self.events):
                 yield
@@ -105,6 +125,19 @@ class Run:
                 break
             else:
                 await changed.wait()
+
+    async def _gather_longer(self, step_s: float) -> None:
+        """Wait out a longer gathering, but not beyond the run's end."""
+        for _ in range(round((self.gather_s or 0.0) / step_s) - 1):
+            if self.done:
+                return
+            await asyncio.sleep(step_s)
+
+    def _desert(self) -> None:
+        if self.on_deserted is not None:
+            self.on_deserted()
+        elif self.task is not None:
+            self.task.cancel()
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

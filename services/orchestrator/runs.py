@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from opentelemetry import trace
 
 from libs.budget import Budget
-from libs.clients.cache import CacheClient
 from libs.errors import RunNotFoundError
 from libs.telemetry import names
-from libs.values import AnswerEvent, CacheHit, Completed, GoAway, Question, Verdict
+from libs.values import AnswerEvent, Completed, GoAway, Question, Verdict
 from services.orchestrator.answering import Answering, Asked
 from services.orchestrator.catalog import Catalog
 from services.orchestrator.course import Course, Courses
+from services.orchestrator.flights import Flights
 from services.orchestrator.hops import Clients
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.ledger import Ledger
@@ -45,6 +45,7 @@ class Parts:
     log: RunLog
     stops: Stops
     courses: Courses
+    flights: Flights | None = None
 
 
 class Runs:
@@ -76,7 +77,8 @@ class Runs:
         ledger = Ledger(budget.clock, arrived_s, course.learn)
         report = Report(question, run, ledger, span, model.tier)
         asked = Asked(question, policy, model, budget, course)
-        answering = Answering(asked, run, report, self._parts.clients, self._parts.keeper)
+        parts = self._parts
+        answering = Answering(asked, run, report, parts.clients, parts.keeper, parts.flights)
         self._live[run.tenant_id, run.run_id] = run
         run.task = self._spawn(answering.run())
         self._parts.log.record(run, self._let_go)
@@ -135,8 +137,8 @@ class Runs:
             EventLogUnavailableError: the log does not answer.
         """
         completed = await self._end_of(tenant_id, run_id)
-        hit = completed.cache_hit if completed else None
-        return await _report(self._parts.clients.cache, tenant_id, hit, run_id, verdict)
+        entry_id = _entry_of(run_id, completed)
+        return (await self._parts.clients.cache.report(tenant_id, entry_id, verdict)).removed
 
     def go_away(self, time_left_s: float) -> None:
         """Tell the readers of every run that this replica ends."""
@@ -193,8 +195,10 @@ class Runs:
             _LOG.error("a run broke", exc_info=task.exception())
 
 
-async def _report(
-    cache: CacheClient, tenant_id: str, hit: CacheHit | None, run_id: str, verdict: Verdict
-) -> bool:
-    entry_id = run_id if hit is None else hit.entry_id
-    return (await cache.report(tenant_id, entry_id, verdict)).removed
+def _entry_of(run_id: str, completed: Completed | None) -> str:
+    """Return the name of the stored answer that a run gave."""
+    if completed is None:
+        return run_id
+    if completed.cache_hit is not None:
+        return completed.cache_hit.entry_id
+    return completed.followed_run_id or run_id

@@ -38,19 +38,23 @@ class Stops:
 
     async def listen(self, stop: Callable[[str, str], object]) -> None:
         """Call `stop(tenant_id, run_id)` for each run that is to end, until cancelled."""
-        while True:
-            try:
-                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    await channel.subscribe(_CHANNEL)
-                    await _pass_on(channel, stop)
-            except RedisError as error:
-                _LOG.debug("stops of other replicas are not heard: %s", type(error).__name__)
-                await asyncio.sleep(_RETRY_S)
+        await listen(self._redis, _CHANNEL, lambda data: stop(*json.loads(data)))
 
 
-async def _pass_on(channel: Any, stop: Callable[[str, str], object]) -> None:
+async def listen(redis: Any, name: str, heard: Callable[[bytes], object]) -> None:
+    """Call `heard(data)` for each message of a Redis channel, until cancelled."""
+    while True:
+        try:
+            async with redis.pubsub(ignore_subscribe_messages=True) as channel:
+                await channel.subscribe(name)
+                await _pass_on(channel, heard)
+        except RedisError as error:
+            _LOG.debug("%s is not heard: %s", name, type(error).__name__)
+            await asyncio.sleep(_RETRY_S)
+
+
+async def _pass_on(channel: Any, heard: Callable[[bytes], object]) -> None:
     while True:
         message = await channel.get_message(timeout=_POLL_S)
         if message is not None:
-            tenant_id, run_id = json.loads(message["data"])
-            stop(tenant_id, run_id)
+            heard(message["data"])

@@ -37,6 +37,7 @@ METHODS = {
     "cache.prompt": "LookupAnswer",
     "retrieval": "SearchPassages",
     "generation": "GenerateText",
+    "flight": "none: it is asked of Redis",
 }
 
 

@@ -94,6 +94,7 @@ prompt = 0.1
 extract = 0.1
 """
 _PATIENT_REDIS_S = 2.0
+_PATIENT_FLIGHTS = {"flight_lease_s": 3.0, "flight_wait_s": 2.0}
 
 
 @dataclass(eq=False)
@@ -215,6 +216,7 @@ class Mesh:
             build_orchestrator,
             redis_url=self._setting.redis_url,
             policies_file=self._setting.home / "policies.toml",
+            **(_PATIENT_FLIGHTS if self._setting.is_patient else {}),
             **{f"{target}_target": self.rooms[target].address for target in targets},
         )
         return AnswerClient(self.connections[name])

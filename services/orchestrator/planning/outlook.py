@@ -51,6 +51,10 @@ class Outlook:
         """Return the same with a drawback that counts whatever happens."""
         return Outlook(np.minimum(self.loss + loss, LATE), self.met)
 
+    def needed_s(self, share: float) -> float:
+        """Return the least time left at which `share` of the best chance is there, in seconds."""
+        return float(LEFTS_S[int(np.argmax(self.met >= share * float(self.met.max())))])
+
     def within(self, left_s: float) -> tuple[float, float]:
         """Return loss and probability with `left_s` seconds left."""
         return self.loss_at(left_s), self.met_at(left_s)

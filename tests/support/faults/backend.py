@@ -21,6 +21,7 @@ from hasten.embedding.v1.embedding_service_pb2_grpc import (
     EmbeddingServiceServicer,
     add_EmbeddingServiceServicer_to_server,
 )
+from libs.resilience import open_admission
 from libs.server import Guard, Identities
 from libs.server.bootstrap import OPTIONS
 from tests.support.faults.flaky import Flaky
@@ -52,7 +53,7 @@ def make_server(
     name: str, *interceptors: aio.ServerInterceptor, port: int = 0
 ) -> tuple[aio.Server, int]:
     """Return a guarded server that is not started, and its port on the loopback interface."""
-    guard = Guard(Identities.open(), max_concurrency=1024)
+    guard = Guard(Identities.open(), admission=open_admission(1024))
     server = aio.server(interceptors=[guard, *interceptors], options=OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     Named(name).register(server)

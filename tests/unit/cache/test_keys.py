@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from libs.values import Filter, ModelTier, Role, Turn
 from libs.values.cache import AskedQuestion
-from services.cache.keys import QuestionKey, normalised, question_key
+from libs.values.keys import QuestionKey, normalised, question_key
 
 text = st.text(max_size=8)
 conditions = st.builds(Filter, text, st.lists(text, min_size=1, max_size=3).map(tuple))
@@ -159,7 +159,7 @@ def test_another_process_makes_the_same_key(seed: str) -> None:
     program = (
         "import json, sys\n"
         "from tests.unit.cache.test_keys import ASKED\n"
-        "from services.cache.keys import question_key\n"
+        "from libs.values.keys import question_key\n"
         "key = question_key('acme', ASKED)\n"
         "json.dump([key.exact, key.context], sys.stdout)\n"
     )

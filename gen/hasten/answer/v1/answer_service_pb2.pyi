@@ -800,6 +800,7 @@ class Completed(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     CACHE_HIT_FIELD_NUMBER: _builtins.int
+    FOLLOWED_RUN_ID_FIELD_NUMBER: _builtins.int
     finish_reason: _common_pb2.FinishReason.ValueType
     """Why the text ended."""
     answer_state: Global___AnswerState.ValueType
@@ -808,13 +809,20 @@ class Completed(_message.Message):
     """The rung that was reached."""
     model: _builtins.str
     """Name of the model that wrote the text. Empty for a refusal."""
+    followed_run_id: _builtins.str
+    """The run that made this answer, if the same question was in flight already and
+    this run followed that one. Empty if this run made its answer itself or found
+    it in the cache.
+    """
     @_builtins.property
     def degradations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degradation]:
         """What fell short of the full answer, and why."""
 
     @_builtins.property
     def usage(self) -> _common_pb2.Usage:
-        """Tokens spent by this run; not set if the answer came from the cache."""
+        """Tokens spent by this run; not set if the answer came from the cache or from
+        another run.
+        """
 
     @_builtins.property
     def account(self) -> Global___Account:
@@ -835,10 +843,11 @@ class Completed(_message.Message):
         usage: _common_pb2.Usage | None = ...,
         account: Global___Account | None = ...,
         cache_hit: Global___CacheHit | None = ...,
+        followed_run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cache_hit", b"cache_hit", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answer_state", b"answer_state", "cache_hit", b"cache_hit", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "quality", b"quality", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answer_state", b"answer_state", "cache_hit", b"cache_hit", "degradations", b"degradations", "finish_reason", b"finish_reason", "followed_run_id", b"followed_run_id", "model", b"model", "quality", b"quality", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1016,8 +1025,8 @@ class HopAccount(_message.Message):
     SKIPPED_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     hop: _builtins.str
-    """Name of the hop: `cache.exact`, `embedding`, `cache.semantic`, `retrieval`,
-    `cache.prompt`, `generation`.
+    """Name of the hop: `cache.exact`, `flight` (the same question in another run),
+    `embedding`, `cache.semantic`, `retrieval`, `cache.prompt`, `generation`.
     """
     outcome: _builtins.str
     """What came of it: `ok`, `hit`, `miss`, `cancelled`, or a reason of failure."""
