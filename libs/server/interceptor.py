@@ -160,7 +160,11 @@ class Guard(aio.ServerInterceptor):
         """Count a call that ends, and return its trailing metadata with the load report."""
         self._report.count(code)
         own, report = context.trailing_metadata(), self._report.trailers()
-        return (*own, *report) if own else report
+        if not own:
+            return report
+        # A servicer that knows its load better has said so itself.
+        is_said = any(key == report[0][0] for key, _ in own)
+        return tuple(own) if is_said else (*own, *report)
 
     def _admit(
         self,

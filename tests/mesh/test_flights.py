@@ -180,7 +180,8 @@ async def test_a_leader_that_would_be_too_late_is_not_followed(
     hurried = Question(TENANT, FACT.question, policy="endless", first_text_by_s=0.25)
     told = await ask(pair[where], hurried)
     assert told.completed.followed_run_id == ""
-    assert told.completed.quality is Quality.EXTRACTIVE
+    assert told.completed.quality <= Quality.EXTRACTIVE
+    assert told.text
     await leading
 
 

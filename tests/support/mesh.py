@@ -67,18 +67,16 @@ lookup_limit_s = 60.0
 unsupported = true
 
 [endless.costs]
-embedding = 10.0
-semantic = 10.0
-lexical = 10.0
-retrieval = 10.0
-model_first_text = 10.0
+embedding = 1.0
+semantic = 1.0
+lexical = 1.0
+retrieval = 1.0
 
 [beside.costs]
-embedding = 10.0
-semantic = 10.0
-lexical = 10.0
-retrieval = 10.0
-model_first_text = 10.0
+embedding = 1.0
+semantic = 1.0
+lexical = 1.0
+retrieval = 1.0
 """
 # A machine that is busy with something else makes no hit a miss, and costs no step.
 _PATIENT_POLICY = """
