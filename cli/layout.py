@@ -118,6 +118,8 @@ def _own_env(home: Home, name: str, addresses: Mapping[str, str], redis_url: str
         env[f"{prefix}_DATA_DIR"] = str(home.data(name))
     if name == "embedding":
         env["EMBEDDING_MODEL_DIR"] = str(home.model)
+    if name == "orchestrator":
+        env["ORCHESTRATOR_SKETCHES_FILE"] = str(home.data(name) / "latencies")
     if name == "traces":
         # Its own spans would come back to it, and make more of them.
         env["OTEL_EXPORTER_OTLP_ENDPOINT"] = ""

@@ -101,6 +101,14 @@ class Connection:
         """What leaves the backends alone while all of them fail."""
         return self._line.breaker
 
+    def may_hedge(self) -> bool:
+        """Take a call that is made twice out of the allowance that retries draw on, too.
+
+        Returns:
+            False if there is none left, or the breaker is open: nothing is to be made twice.
+        """
+        return self._line.breaker.allows() and self._line.allowance.withdraw()
+
     def spare(self) -> Connection:
         """Return a second connection to the same backends, for a call that is made twice.
 

@@ -17,7 +17,24 @@ class EmbeddingClient:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._spare: EmbeddingClient | None = None
         self._stub = EmbeddingServiceStub(connection.channel)
+
+    @property
+    def backend_count(self) -> int:
+        """Backends that share the calls, as far as is known."""
+        return self._connection.backend_count
+
+    def spare(self) -> EmbeddingClient:
+        """Return a client over connections of its own, for a call that is made twice."""
+        if self._spare is None:
+            spare = self._connection.spare()
+            self._spare = self if spare is self._connection else EmbeddingClient(spare)
+        return self._spare
+
+    def may_hedge(self) -> bool:
+        """Take a second call out of the allowance; no while the breaker is open."""
+        return self._connection.may_hedge()
 
     async def embed(self, texts: Sequence[str], *, limit_s: float | None = None) -> Embeddings:
         """Return the vectors of up to `max_texts` texts.

@@ -40,6 +40,14 @@ _FLIGHTS = Counter(
     "Runs by what became of their flight: led, followed, taken_over, or alone and why.",
     ["outcome", "reason"],
 )
+_PLANS = Counter(
+    names.METRIC_PLANS,
+    "Plans by the lower end of the tenth that held their promise of text in time, and outcome.",
+    ["promised", "kept"],
+)
+_PLAN_ERROR = Counter(
+    names.METRIC_PLAN_ERROR, "Squared errors of promises; over the plans it is the Brier score."
+)
 _IN_FLIGHT = Gauge(names.METRIC_IN_FLIGHT, "Calls being served.")
 _COST = Gauge(names.METRIC_COST_IN_FLIGHT, "What the calls being served cost, watches left out.")
 _LIMIT = Gauge(names.METRIC_LIMIT, "What they may cost at most, as it is now.")
@@ -80,6 +88,13 @@ def count_refused(method: str) -> None:
     """Count a call that an open breaker has kept from being made."""
     if _ON:
         _REFUSED.labels(method).inc()
+
+
+def count_plan(promised: float, *, kept: bool) -> None:
+    """Count a plan by the tenth that its promise is in, and by whether it was kept."""
+    if _ON:
+        _PLANS.labels(f"{min(9, int(promised * 10)) / 10:.1f}", str(kept).lower()).inc()
+        _PLAN_ERROR.inc((promised - kept) ** 2)
 
 
 def count_in_flight(change: int) -> None:

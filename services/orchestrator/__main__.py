@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from redis.asyncio import Redis
 
@@ -17,7 +19,7 @@ from libs.clients.generation import GenerationClient
 from libs.clients.retrieval import RetrievalClient
 from libs.eventlog import EventLog
 from libs.redislink import open_redis
-from libs.resilience import Sketches
+from libs.resilience import Sketches, replace_file
 from libs.server import Served, run
 from services.orchestrator.catalog import Catalog
 from services.orchestrator.config import OrchestratorConfig
@@ -32,10 +34,12 @@ from services.orchestrator.runs import Parts, Runs
 from services.orchestrator.servicer import OrchestratorServicer, decode_event, encode_event
 from services.orchestrator.stops import Stops
 
+_LOG = logging.getLogger(__name__)
 # Longer than the event log's blocking reads, short enough to notice a frozen Redis.
 _REDIS_TIMEOUT_S = 1.5
 _SETTLE_S = 2.0
 _CATALOG_WAIT_S = 5.0
+_SAVE_EVERY_S = 30.0
 # What hops took a minute ago counts half.
 _HALF_LIFE_S = 60.0
 
@@ -54,13 +58,16 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
         log = RunLog(
             EventLog(redis, kind="run", ttl_s=config.run_ttl_s), Codec(encode_event, decode_event)
         )
-        courses = Courses(Sketches(_HALF_LIFE_S, time.monotonic), time.monotonic)
+        sketches = Sketches(_HALF_LIFE_S, time.monotonic)
+        courses = Courses(sketches, time.monotonic)
+        await _remember(sketches, config.sketches_file)
         flights = _flights(config, redis, log)
         runs = Runs(Parts(clients, catalog, keeper, policies, log, stops, courses, flights))
         servicer = OrchestratorServicer(runs, policies)
         background = [
             asyncio.create_task(catalog.keep_current()),
             asyncio.create_task(courses.keep_current()),
+            asyncio.create_task(_keep(sketches, config.sketches_file)),
             asyncio.create_task(stops.listen(runs.stop_here)),
         ]
         if flights is not None:
@@ -82,6 +89,32 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
                 task.cancel()
             # Bounded: a wait for Redis may swallow a cancellation (CPython bpo-42130).
             await asyncio.wait(background, timeout=_SETTLE_S)
+
+
+async def _remember(sketches: Sketches, path: Path | None) -> None:
+    """Take up what was learned before; what cannot be read is said, and is no reason to stop."""
+    if path is None:
+        return
+    loaded = await asyncio.to_thread(sketches.load, path)
+    if loaded.problem:
+        _LOG.warning("learned latencies: %s; set aside: %s", loaded.problem, loaded.set_aside)
+
+
+async def _keep(sketches: Sketches, path: Path | None) -> None:
+    """Write what is learned now and then; runs until cancelled, and writes once more then."""
+    while path is not None:
+        try:
+            await asyncio.sleep(_SAVE_EVERY_S)
+        finally:
+            content = sketches.to_bytes()
+            await asyncio.to_thread(_write, path, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        _LOG.warning("learned latencies cannot be kept: %s", error)
 
 
 def _flights(config: OrchestratorConfig, redis: Redis, log: RunLog) -> Flights | None:

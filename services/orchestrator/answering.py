@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from libs.budget import Budget
@@ -40,6 +41,7 @@ from services.orchestrator.course import Course
 from services.orchestrator.flight import FLIGHT, Following
 from services.orchestrator.flights import Flights, Passenger
 from services.orchestrator.ground import NO_GROUND, Ground
+from services.orchestrator.hedging import Hedge
 from services.orchestrator.hops import CALLERS_FAULT, Clients, Found, Hops, outcome_of
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.leases import Offer
@@ -170,7 +172,14 @@ class Answering:
                 found.flight, self._run, found.record, budget, self._give_up_s()
             )
         self._complete(written, ground, prompt, vector)
+        self._judge_plan()
         return True
+
+    def _judge_plan(self) -> None:
+        """Hold the plan's promise against what came."""
+        at_s = self._ledger.first_text_at_s
+        kept = at_s is not None and at_s <= self._budget.first_text_by_s
+        self._course.judge(self._outline.promised, kept=kept)
 
     # -- the same question in another run ------------------------------------------------
 
@@ -269,7 +278,8 @@ class Answering:
             self._ledger.skip(EMBEDDING, NO_TIME)
             return None
         limit_s = self._course.limit_s(EMBEDDING, self._left_s())
-        calling = self._hops.embed(self._question.question, limit_s)
+        hedge = self._hedge(EMBEDDING, self._clients.embedding.may_hedge)
+        calling = self._hops.embed(self._question.question, limit_s, hedge)
         try:
             vector = await self._lookups.until(calling)
         except MeshError as error:
@@ -326,7 +336,8 @@ class Answering:
     async def _search(self, vector: Embeddings | None) -> Ground:
         query = query_of(self._question, self._policy, vector)
         limit_s = self._course.limit_s(RETRIEVAL, self._left_s())
-        calling = self._hops.search(query, limit_s)
+        hedge = self._hedge(RETRIEVAL, self._clients.retrieval.may_hedge)
+        calling = self._hops.search(query, limit_s, hedge)
         try:
             found = await self._lookups.until(calling)
         except CALLERS_FAULT:
@@ -498,6 +509,9 @@ class Answering:
     def _left_s(self) -> float:
         """Return the seconds that are left for what comes before the first text is sent."""
         return max(0.0, self._budget.patience_s() - self._reserve_s)
+
+    def _hedge(self, hop: str, may: Callable[[], bool]) -> Hedge:
+        return Hedge(self._course.hedge_after_s(hop), may)
 
     def _lookup_limit_s(self, hop: str) -> float:
         """Return a lookup's limit: a cache that is slow must not cost what a miss costs."""

@@ -23,6 +23,9 @@ class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
     policies_file: Path | None = Field(
         None, description="TOML file with a table per policy, over the built-in ones"
     )
+    sketches_file: Path | None = Field(
+        None, description="where learned latencies outlive a restart; empty keeps them in memory"
+    )
     run_ttl_s: float = Field(
         3600.0, gt=0, description="seconds that a run can be followed after its last event"
     )

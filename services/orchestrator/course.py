@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from libs.resilience import Allowance, Sketches
+from libs.telemetry.metrics import count_plan
+from services.orchestrator.hedging import NEVER_S
 from services.orchestrator.plan import Outline, outline
 from services.orchestrator.planning.calibration import Calibration
 from services.orchestrator.planning.ladder import Ladder
@@ -30,12 +32,14 @@ class Courses:
     """What all runs of this replica plan by, and add to.
 
     Attributes:
-        planner: tables, and the latencies behind them.
+        sketches: what hops have cost.
+        planner: the tables made from that.
         backups: second calls to the fast model.
         calibration: what plans promised, and what came of it.
     """
 
     def __init__(self, sketches: Sketches, clock: Callable[[], float]) -> None:
+        self.sketches = sketches
         self.planner = Planner(sketches, clock)
         self.backups = Allowance(_BACKUP_SHARE, _BURST)
         self.calibration = Calibration()
@@ -95,6 +99,11 @@ class Course:
         stage = self._stage(hop)
         return left_s if stage is None else max(0.0, stage.limit_s(left_s))
 
+    def hedge_after_s(self, hop: str) -> float:
+        """Return when a hop is asked a second time, in seconds from its start; inf is never."""
+        stage = self._stage(hop)
+        return NEVER_S if stage is None else stage.hedge_s
+
     def ended(self, hop: str, *, is_done: bool = True) -> None:
         """Move past a hop that has given what it should, or has not."""
         stage = self._stage(hop)
@@ -132,6 +141,7 @@ class Course:
     def judge(self, promised: float, *, kept: bool) -> None:
         """Note what came of a plan that no stored answer cut short."""
         self._courses.calibration.add(promised, kept=kept)
+        count_plan(promised, kept=kept)
 
     def _stage(self, hop: str) -> Stage | None:
         node = self._node

@@ -23,6 +23,7 @@ from libs.values import AnswerEvent, CacheLayer
 from libs.values.cache import Decision, Lookup
 from libs.values.embedding import Embeddings
 from libs.values.retrieval import PassageList, SearchQuery, SearchStage
+from services.orchestrator.hedging import NO_HEDGE, Hedge, hedged
 from services.orchestrator.ledger import HopRecord, Ledger
 from services.orchestrator.plan import (
     DENSE,
@@ -55,6 +56,14 @@ class Clients:
     embedding: EmbeddingClient
     retrieval: RetrievalClient
     generation: GenerationClient
+
+    def doubled(self) -> frozenset[str]:
+        """Return the reading hops that have a second backend to ask."""
+        counts = {
+            EMBEDDING: self.embedding.backend_count,
+            RETRIEVAL: self.retrieval.backend_count,
+        }
+        return frozenset(hop for hop, count in counts.items() if count > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +114,18 @@ class Hops:
         record = self._ledger.start(hop, limit_s, ONE if hop == PROMPT else "")
         return self.calling(record, self._lookup(record, lookup))
 
-    def embed(self, question: str, limit_s: float) -> Calling[Embeddings]:
+    def embed(self, question: str, limit_s: float, hedge: Hedge = NO_HEDGE) -> Calling[Embeddings]:
         """Turn the question into a vector."""
         record = self._ledger.start(EMBEDDING, limit_s, ONE)
-        return self.calling(record, self._embed(record, question))
+        return self.calling(record, self._embed(record, question, hedge))
 
-    def search(self, query: SearchQuery, limit_s: float) -> Calling[PassageList]:
+    def search(
+        self, query: SearchQuery, limit_s: float, hedge: Hedge = NO_HEDGE
+    ) -> Calling[PassageList]:
         """Find passages; the best list that came within the limit."""
         rung = DENSE if query.embedding else LEXICAL
         record = self._ledger.start(RETRIEVAL, limit_s, rung)
-        return self.calling(record, self._search(record, query))
+        return self.calling(record, self._search(record, query, hedge))
 
     async def close(self) -> None:
         """Cancel what is still under way, and wait until it is gone."""
@@ -140,30 +151,74 @@ class Hops:
             record.end(outcome, decision.timing)
             return Found(lookup.layer, decision, events)
 
-    async def _embed(self, record: HopRecord, question: str) -> Embeddings:
+    async def _embed(self, record: HopRecord, question: str, hedge: Hedge) -> Embeddings:
+        client = self._clients.embedding
         with noted(record):
-            embeddings = await self._clients.embedding.embed([question], limit_s=record.granted_s)
+            embeddings = await hedged(
+                (
+                    lambda: client.embed([question], limit_s=record.granted_s),
+                    lambda: client.spare().embed([question], limit_s=record.left_s()),
+                ),
+                hedge,
+                record,
+            )
             record.end("ok", embeddings.timing)
             return embeddings
 
-    async def _search(self, record: HopRecord, query: SearchQuery) -> PassageList:
-        best: PassageList | None = None
+    async def _search(self, record: HopRecord, query: SearchQuery, hedge: Hedge) -> PassageList:
+        client = self._clients.retrieval
+        best = _Best(query, record)
         with noted(record):
             try:
-                search = self._clients.retrieval.search(query, limit_s=record.granted_s)
-                async with search as lists:
-                    async for each in lists:
-                        if best is None and each.stage is SearchStage.LEXICAL and query.embedding:
-                            record.reached(LEXICAL)
-                        best = each
+                found = await hedged(
+                    (
+                        lambda: best.of(client, record.granted_s),
+                        lambda: best.of(client.spare(), record.left_s()),
+                    ),
+                    hedge,
+                    record,
+                )
             except CALLERS_FAULT:
                 raise
             except MeshError as error:
-                if best is None:
+                if best.list is None:
                     raise
-                record.end(outcome_of(error), best.timing)
-                return best
-            if best is None:
-                raise BudgetExhaustedError("retrieval sent no list", hop=RETRIEVAL)
-            record.end("ok", best.timing)
-            return best
+                record.end(outcome_of(error), best.list.timing)
+                return best.list
+            record.end("ok", found.timing)
+            return found
+
+
+class _Best:
+    """The best list of passages so far, from whichever backend it came.
+
+    Attributes:
+        list: None until one has come.
+    """
+
+    def __init__(self, query: SearchQuery, record: HopRecord) -> None:
+        self.list: PassageList | None = None
+        self._query = query
+        self._record = record
+
+    async def of(self, client: RetrievalClient, limit_s: float) -> PassageList:
+        """Search, and return the last list.
+
+        Raises:
+            BudgetExhaustedError: there was none.
+            MeshError: the search broke off; `list` may have one all the same.
+        """
+        last: PassageList | None = None
+        async with client.search(self._query, limit_s=limit_s) as lists:
+            async for each in lists:
+                self._take(each, is_first=last is None)
+                last = each
+        if last is None:
+            raise BudgetExhaustedError("retrieval sent no list", hop=RETRIEVAL)
+        return last
+
+    def _take(self, found: PassageList, *, is_first: bool) -> None:
+        if is_first and found.stage is SearchStage.LEXICAL and self._query.embedding:
+            self._record.reached(LEXICAL)
+        if self.list is None or found.stage >= self.list.stage:
+            self.list = found

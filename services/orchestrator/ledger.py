@@ -43,9 +43,21 @@ class HopRecord:
         self._clock = clock
         self._learn = learn
 
+    def elapsed_s(self) -> float:
+        """Return the seconds since the start."""
+        return self._clock() - self.started_s
+
+    def left_s(self) -> float:
+        """Return the seconds left of what was granted."""
+        return max(0.0, self.granted_s - self.elapsed_s())
+
     def reached(self, rung: str) -> None:
         """Note that the call has come so far, and what it took."""
-        self._learn(self.hop, rung, self._clock() - self.started_s, False)
+        self.learn(rung, self.elapsed_s(), is_cut=False)
+
+    def learn(self, rung: str, took_s: float, *, is_cut: bool) -> None:
+        """Note what a call of this hop took on a rung, or that it was cut then."""
+        self._learn(self.hop, rung, took_s, is_cut)
 
     def end(self, outcome: str, timing: Timing | None = None) -> None:
         """Note how the call ended; only the first end counts.

@@ -75,7 +75,12 @@ class Outline:
 
 @functools.lru_cache(maxsize=256)
 def ladder_of(
-    policy: Policy, tiers: tuple[ModelTier, ...], minimum: Quality, *, reads: bool
+    policy: Policy,
+    tiers: tuple[ModelTier, ...],
+    minimum: Quality,
+    *,
+    reads: bool,
+    hedged: frozenset[str] = frozenset(),
 ) -> Ladder:
     """Return the ladder of a question.
 
@@ -84,10 +89,11 @@ def ladder_of(
         tiers: what can write, best first.
         minimum: the least quality; rungs below it are left out.
         reads: True if stored answers may serve.
+        hedged: hops that have a second backend to ask.
     """
     best, loss = tiers[0], policy.losses.lexical
     lexical_loss = loss if Rungs(dense=False, tier=best).quality >= minimum else None
-    embed = Step(EMBEDDING, lexical_loss, lexical_loss, rung=ONE)
+    embed = Step(EMBEDDING, lexical_loss, lexical_loss, rung=ONE, is_hedged=EMBEDDING in hedged)
     lead = Step(SEMANTIC, needs=EMBEDDING, rung=LEAD, lesser_rung=NONE)
     search = Step(
         RETRIEVAL,
@@ -96,6 +102,7 @@ def ladder_of(
         needs=EMBEDDING,
         rung=DENSE,
         lesser_rung=LEXICAL,
+        is_hedged=RETRIEVAL in hedged,
     )
     steps = (embed, lead, search, Step(PROMPT, rung=ONE)) if reads else (embed, search)
     good = [tier for tier in tiers if Rungs(dense=True, tier=tier).quality >= minimum]

@@ -58,7 +58,7 @@ class Losses:
     fast: float = 0.03
     fast_second: float = 0.01
     second_call: float = 0.035
-    extractive: float = 0.10
+    extractive: float = 0.30
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ class Report:
         rungs = outline.rungs
         self._lost += given_up(rungs, self._best)
         context = self._span.get_span_context()
+        if not is_answered and self._span.is_recording():
+            self._span.set_attribute(names.PROMISED, round(outline.promised, 4))
         plan = Plan(
             run_id=self._run.run_id,
             trace_id=f"{context.trace_id:032x}" if context.is_valid else "",

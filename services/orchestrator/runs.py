@@ -90,6 +90,7 @@ class Runs:
             self._parts.catalog.tiers(),
             question.minimum_quality,
             reads=question.cache_control.reads,
+            hedged=self._parts.clients.doubled(),
         )
         return self._parts.courses.course(ladder, prior_of(policy.costs), len(self._live))
 

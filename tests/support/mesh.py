@@ -66,6 +66,20 @@ lookup_limit_s = 60.0
 [unsupported]
 unsupported = true
 
+[covered]
+first_text_s = 4.0
+lookup_limit_s = 2.0
+
+[covered.costs]
+embedding = 0.2
+semantic = 0.1
+lexical = 0.2
+retrieval = 0.3
+prompt = 0.1
+extract = 0.05
+model_first_text = 1.2
+fast_first_text = 0.1
+
 [endless.costs]
 embedding = 1.0
 semantic = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ class Provider:
         self.url = ""
         self.delays = Delays(seed)
         self._next: list[Behaviour] = []
+        self._of_models: dict[str, Behaviour] = {}
         self._connections: set[Connection] = set()
         self._changed = asyncio.Event()
 
@@ -39,6 +41,10 @@ class Provider:
     def next_behave(self, **changes: Any) -> None:
         """Answer one request otherwise: the next one that nothing else was said for."""
         self._next.append(self.behaviour.changed(changes))
+
+    def behave_for(self, model: str, **changes: Any) -> None:
+        """Answer requests for one model otherwise from now on."""
+        self._of_models[model] = self.behaviour.changed(changes)
 
     @property
     def in_flight(self) -> int:
@@ -81,7 +87,11 @@ class Provider:
         call = Call(len(self.calls) + 1, body, time.monotonic(), headers=headers)
         self.calls.append(call)
         self.changed()
-        return call, self._next.pop(0) if self._next else self.behaviour
+        if self._next:
+            return call, self._next.pop(0)
+        if self._of_models:
+            return call, self._of_models.get(json.loads(body)["model"], self.behaviour)
+        return call, self.behaviour
 
     def stats(self) -> dict[str, Any]:
         """Return the counts as JSON."""
