@@ -22,6 +22,7 @@ _METHOD = "simulated"
 # What a request has in flight with the text's backend, of its slots, before the limit adapts.
 _MOST_IN_FLIGHT = 256
 _BURST = 10.0
+_BAND=0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Terms:
     share: float = 0.2
     hedge_share: float = 0.05
     admits: bool = True
+    least_met: float = 0.985
 
 
 class Planned:
@@ -54,6 +56,7 @@ class Planned:
         self, scenario: Scenario, world: World, timeline: Timeline, terms: Terms | None = None
     ) -> None:
         terms = terms or Terms()
+        self._terms = terms
         self._world = world
         self._timeline = timeline
         self._text = scenario.text
@@ -71,28 +74,37 @@ class Planned:
         """Answer one request."""
         outcome = self.tally.outcomes[number]
         started_s = self._timeline.now_s
+        self.planner.refresh()
+        patience_s, band = self._world.patience_s[number], self._band()
+        node = self.planner.tables(self._ladder, self._prior, band)
+        promised = node.outlook.met_at(patience_s)
         ticket: Ticket | None = None
         if self._gate is not None:
-            patience_s = self._world.patience_s[number]
             try:
+                if promised < self._terms.least_met:
+                    raise OverloadedError("")
                 ticket = self._gate.admit(None, queue_s=0.0, remaining_s=patience_s)
             except OverloadedError:
                 outcome.refused, outcome.took_s = True, 0.0
                 return
-        yield from self._answer(number, outcome, ticket)
+        outcome.promised = promised
+        yield from self._answer(number, outcome, ticket, node, band)
         outcome.took_s = self._timeline.now_s - started_s
 
+    def _band(self) -> int:
+        if self._gate is None:
+            return 0
+        return round(math.log1p(self._gate.limiter.in_flight) / _BAND)
+
     def _answer(
-        self, number: int, outcome: Outcome, ticket: Ticket | None
+        self, number: int, outcome: Outcome, ticket: Ticket | None, node: Node, band: int
     ) -> Generator[float | Parked, None, None]:
-        self.planner.refresh()
         end_s = self._timeline.now_s + self._world.patience_s[number]
-        node = self.planner.tables(self._ladder, self._prior)
-        outcome.promised = node.outlook.met_at(self._world.patience_s[number])
+        self._b = band
         self.calls.deposit()
         while isinstance(node, Stage):
             node = yield from self._step(node, number, end_s, outcome)
-        yield from self._write(node, number, end_s, outcome)
+        yield from self._write(node, number, end_s, outcome, band)
         outcome.in_time = outcome.in_time and self._timeline.now_s <= end_s
         if ticket is not None:
             if outcome.in_time:
@@ -131,7 +143,7 @@ class Planned:
         return min(first_s, second_s)
 
     def _write(
-        self, stage: TextStage, number: int, end_s: float, outcome: Outcome
+        self, stage: TextStage, number: int, end_s: float, outcome: Outcome, band: int
     ) -> Generator[float | Parked, None, None]:
         left_s = end_s - self._timeline.now_s
         if left_s <= 0:
@@ -144,7 +156,7 @@ class Planned:
             outcome.in_time = yield from self._backend.serve(takes_s, end_s)
             took_s = self._timeline.now_s - since_s
             self.planner.learn(
-                self._text.hop, writing.writer.rung, 0, took_s, is_cut=not outcome.in_time
+                self._text.hop, writing.writer.rung, band, took_s, is_cut=not outcome.in_time
             )
             return
         yield from self._race(writing, number, left_s, outcome)

@@ -91,8 +91,8 @@ class Cut:
     cut_s: Floats
 
     def limit_s(self, left_s: float) -> float:
-        """Return the seconds the step may take with `left_s` left."""
-        return min(left_s, float(self.cut_s[index(left_s)]))
+        """Return the seconds the step may take with `left_s` left; less is never more."""
+        return min(left_s, _between(self.cut_s, left_s))
 
 
 def cut(
@@ -123,6 +123,8 @@ def cut(
 
     losses = by_cut(then.loss, otherwise.loss, LATE)
     best = losses.shape[1] - 1 - np.argmin(np.round(losses[:, ::-1], 9), axis=1)
+    # Less time never means a longer limit, not even where nothing is to be won any more.
+    best = np.minimum.accumulate(best[::-1])[::-1]
     rows = np.arange(len(LEFTS_S))
     mets = by_cut(then.met, otherwise.met, 0.0)
     outlook = Outlook(losses[rows, best], mets[rows, best])
