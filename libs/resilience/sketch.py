@@ -13,7 +13,7 @@ import numpy as np
 
 from libs.resilience.distribution import Distribution
 from libs.resilience.grid import BUCKETS, EDGES, LEAST_S, MOST_S
-from libs.resilience.survival import Counts, lifetimes
+from libs.resilience.survival import Counts, informed, lifetimes
 
 # Weights are kept as powers of two and must stay finite; far below 2 ** 1023.
 _MOST_HALVINGS = 64.0
@@ -103,9 +103,9 @@ class Sketch:
         """Return the distribution with a prior that counts as `weight` calls, above 0.
 
         Calls fade and the prior does not, so a hop that has not been called for long is
-        expected to be as it was before anything was known of it.
+        expected to be as it was before anything was known of it. See `survival.informed`.
         """
-        return self.distribution().mixed(prior, weight / (weight + self.count))
+        return informed(self._counts(self._scale()), prior, weight)
 
     def merge(self, other: Self) -> None:
         """Count what another sketch has counted; both are taken to be read now."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from libs.resilience import Distribution, Sketches
 from services.orchestrator.planning.ladder import Ladder
-from services.orchestrator.planning.tables import Latency, Node, build
+from services.orchestrator.planning.tables import Node, build
 
 # A prior counts as so many calls: enough that one odd call at the start changes no plan.
 PRIOR_CALLS = 20.0
@@ -19,17 +20,39 @@ Prior = Mapping[tuple[str, str], Distribution]
 """What a hop takes on a rung, before it was ever called."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Kept:
     node: Node
     made_at_s: float
 
 
-class Planner:
-    """Tables by ladder, made anew when they are older than `refresh_s`.
+@dataclass(frozen=True, slots=True, eq=False)
+class Due:
+    """Tables that are to be made, with copies of all that it takes: any thread may do it.
 
-    To read one takes microseconds, to make one some tens of milliseconds: so nobody makes
-    one while a request waits, unless there is none at all.
+    Attributes:
+        ladder: what the tables are of.
+        band: the load that they are for.
+        latencies: what each hop is expected to take on each rung.
+        before: the tables of before; None if there are none.
+    """
+
+    ladder: Ladder
+    band: int
+    latencies: Prior
+    before: Node | None
+
+    def build(self) -> Node:
+        """Return the tables; takes some milliseconds."""
+        return build(self.ladder, lambda hop, rung: self.latencies[hop, rung], self.before)
+
+
+class Planner:
+    """Tables by ladder and load, made anew when they are older than `refresh_s`.
+
+    To read one takes microseconds, to make one some milliseconds: so nobody makes one while
+    a request waits, unless there is none at all. `refresh` makes them here and now. An event
+    loop hands what is `stale` to a thread and `adopt`s what comes back.
     """
 
     def __init__(
@@ -51,6 +74,7 @@ class Planner:
         self._refresh_s = refresh_s
         self._kept: dict[tuple[Ladder, int], _Kept] = {}
         self._priors: dict[Ladder, Prior] = {}
+        self._next_s = -math.inf
 
     def learn(self, hop: str, rung: str, band: int, seconds: float, *, is_cut: bool) -> None:
         """Count a call that ended after `seconds`, or was cut then."""
@@ -61,32 +85,48 @@ class Planner:
             sketch.add(seconds)
 
     def tables(self, ladder: Ladder, prior: Prior, band: int = 0) -> Node:
-        """Return the tables of a ladder, as they were last made."""
+        """Return the tables of a ladder, as they were last made.
+
+        Args:
+            ladder: the steps and the writers.
+            prior: what they take, before anything is known; of the first call it counts.
+            band: the load, counted in any way that the caller keeps to.
+        """
         kept = self._kept.get((ladder, band))
-        if kept is None:
-            self._priors[ladder] = prior
-            kept = self._made(ladder, band, None)
-        return kept.node
+        if kept is not None:
+            return kept.node
+        self._priors.setdefault(ladder, prior)
+        due = self._due(ladder, band, None)
+        node = due.build()
+        self.adopt(due, node)
+        return node
 
     def refresh(self) -> None:
         """Make the tables anew that are too old."""
+        if self._clock() >= self._next_s:
+            for due in self.stale():
+                self.adopt(due, due.build())
+
+    def stale(self) -> list[Due]:
+        """Return what is to be made anew; each that is not adopted is returned again."""
         now_s = self._clock()
-        for (ladder, band), kept in list(self._kept.items()):
-            if now_s - kept.made_at_s >= self._refresh_s:
-                self._made(ladder, band, kept.node)
+        self._next_s = now_s + self._refresh_s
+        return [
+            self._due(ladder, band, kept.node)
+            for (ladder, band), kept in self._kept.items()
+            if now_s - kept.made_at_s >= self._refresh_s
+        ]
 
-    def _made(self, ladder: Ladder, band: int, before: Node | None) -> _Kept:
-        latency = self._latency(self._priors[ladder], band)
-        made = _Kept(build(ladder, latency, before), self._clock())
-        self._kept[ladder, band] = made
-        return made
+    def adopt(self, due: Due, node: Node) -> None:
+        """Go by new tables from now on."""
+        self._kept[due.ladder, due.band] = _Kept(node, self._clock())
 
-    def _latency(self, prior: Prior, band: int) -> Latency:
-        def latency(hop: str, rung: str) -> Distribution:
-            expected = prior[hop, rung]
-            sketch = self._sketches.find(hop, rung, band)
-            if sketch is not None:
-                expected = sketch.blended(expected, PRIOR_CALLS)
-            return expected.mixed(Distribution.never(), _FROZEN_SHARE)
+    def _due(self, ladder: Ladder, band: int, before: Node | None) -> Due:
+        prior = self._priors[ladder]
+        latencies = {key: self._expected(key, each, band) for key, each in prior.items()}
+        return Due(ladder, band, latencies, before)
 
-        return latency
+    def _expected(self, key: tuple[str, str], prior: Distribution, band: int) -> Distribution:
+        sketch = self._sketches.find(*key, band)
+        known = prior if sketch is None else sketch.blended(prior, PRIOR_CALLS)
+        return known.mixed(Distribution.never(), _FROZEN_SHARE)

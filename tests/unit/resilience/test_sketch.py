@@ -105,12 +105,22 @@ def test_where_many_wait_and_none_ends_the_end_is_not_in_sight() -> None:
 def test_nothing_known_is_never_and_the_prior_alone() -> None:
     empty = Sketch(60.0, Clock())
     assert empty.distribution().never_share() == 1
-    assert np.array_equal(empty.blended(PRIOR, 10).masses, PRIOR.masses)
+    for q in (0.05, 0.5, 0.95):
+        expected_s = empty.blended(PRIOR, 10).quantile(q)
+        assert expected_s == pytest.approx(PRIOR.quantile(q), rel=0.06)
 
 
-def test_a_prior_counts_as_so_many_calls() -> None:
-    sketch = sketch_of([(1.0, True)] * 30)
-    assert sketch.blended(PRIOR, 10).cdf(0.9) == pytest.approx(0.25)
+def test_a_prior_that_is_far_too_short_is_outvoted_by_some_tens_of_calls() -> None:
+    shares = [sketch_of([(1.0, True)] * n).blended(PRIOR, 10).cdf(0.9) for n in (1, 30, 300)]
+    assert shares[0] > 0.9
+    assert shares[1] < 0.8
+    assert shares[2] < 0.25
+
+
+def test_above_what_was_let_go_on_an_end_is_expected() -> None:
+    sketch = sketch_of([(0.05, True)] * 190 + [(0.2, False)] * 10)
+    assert sketch.distribution().quantile(0.99) > 1.0
+    assert sketch.blended(PRIOR, 10).quantile(0.99) < 0.5
 
 
 def test_a_hop_that_is_not_called_is_expected_as_before() -> None:
