@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,8 @@ HOP_MEDIAN_S, HOP_SIGMA = 0.030, 0.5
 # How far the mesh may be from the simulation: late answers, and lesser answers.
 LATE_BAND, LESSER_BAND = 0.03, 0.10
 
-_POLICY = "interactive"
+# It expects of the hops what they are made to take, as the test-bed does.
+_POLICY = "simulated"
 
 
 class Lognormal(Delays):
@@ -108,6 +110,7 @@ async def measured(mesh: Mesh, provider: Provider, traffic: Traffic) -> Shares:
     traffic.is_slowed = lambda method: method.endswith(("/EmbedTexts", "/SearchPassages"))
     numbers = iter(range(QUESTIONS))
     late = lesser = 0
+    lost: Counter[str] = Counter()
 
     async def worker() -> None:
         nonlocal late, lesser
@@ -124,8 +127,10 @@ async def measured(mesh: Mesh, provider: Provider, traffic: Traffic) -> Shares:
             is_late = first_s is None or first_s > FIRST_TEXT_S
             late += is_late or told.completed.quality is Quality.REFUSAL
             lesser += told.completed.quality < Quality.FULL
+            lost.update([told.completed.quality.name, *map(str, told.lost.items())])
 
     await asyncio.gather(*(worker() for _ in range(IN_PARALLEL)))
+    print(dict(lost))
     return Shares(late / QUESTIONS, lesser / QUESTIONS)
 
 

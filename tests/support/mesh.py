@@ -80,6 +80,13 @@ extract = 0.05
 model_first_text = 1.2
 fast_first_text = 0.1
 
+[simulated.costs]
+embedding = 0.040
+retrieval = 0.075
+lexical = 0.040
+model_first_text = 0.190
+fast_first_text = 0.090
+
 [endless.costs]
 embedding = 1.0
 semantic = 1.0
