@@ -31,8 +31,28 @@ _PER_ROUND = 15
 _WARM_UP = 20
 
 _STORED = "How do I compute the standard deviation along an axis of an array?"
-# Another wording; never stored, so that it is found by its meaning each time.
-_REWORDED = "How can I compute the standard deviation along an axis of an array?"
+# Other wordings; never stored, so that they are found by their meaning each time. So many that
+# none comes back while its last answer is still in flight for others.
+_REWORDED = [
+    f"{begin} {end}?"
+    for begin in (
+        "How can I compute",
+        "How can I calculate",
+        "How could I compute",
+        "How do you compute",
+        "How do I calculate",
+        "How can we compute",
+        "How would I compute",
+        "How should I compute",
+    )
+    for end in (
+        "the standard deviation along an axis of an array",
+        "the standard deviation along one axis of an array",
+        "the standard deviation along an axis of the array",
+        "the standard deviation along an axis of arrays",
+        "a standard deviation along an axis of an array",
+    )
+]
 # A miss asks about the first words of a passage, and is not stored: it stays a miss.
 _MISSED = "What is said about {}?"
 _WORDS = 9
@@ -74,7 +94,7 @@ async def _store(client: AnswerClient) -> None:
 
 
 def _ways(client: AnswerClient, echo: Send, two_hops: Send, texts: Sequence[str]) -> dict[str, Way]:
-    numbers = itertools.count()
+    numbers, wordings = itertools.count(), itertools.count()
 
     async def bare() -> None:
         await echo(b"x" * 256)
@@ -86,7 +106,8 @@ def _ways(client: AnswerClient, echo: Send, two_hops: Send, texts: Sequence[str]
         await _ask(client, _STORED, CacheLayer.EXACT)
 
     async def semantic() -> None:
-        await _ask(client, _REWORDED, CacheLayer.SEMANTIC, CacheControl.NO_STORE)
+        text = _REWORDED[next(wordings) % len(_REWORDED)]
+        await _ask(client, text, CacheLayer.SEMANTIC, CacheControl.NO_STORE)
 
     async def miss() -> None:
         words = texts[7 * next(numbers) % len(texts)].split()[:_WORDS]
