@@ -111,7 +111,7 @@ class Scenario:
     straggler_share: float = 0.02
     straggler_factor: float = 8.0
     expected_factor: float = 1.0
-    half_life_s: float = 60.0
+    half_life_s: float = 120.0
     window: tuple[float, float] = (0.0, 1.0)
 
 

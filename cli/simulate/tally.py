@@ -53,6 +53,7 @@ class Figures:
         p50_s: median time to the first text, of those that got one in time.
         p99_s: 99th percentile of the same.
         refused: share turned away.
+        late: share of those let in that had no text in time.
         told_s: 99th percentile of the time in which those were told.
         goodput_per_s: answers in time per second.
     """
@@ -64,6 +65,7 @@ class Figures:
     p50_s: float
     p99_s: float
     refused: float
+    late: float
     told_s: float
     goodput_per_s: float
 
@@ -84,7 +86,7 @@ class Tally:
     def figures(self, window: tuple[float, float], lasted_s: float) -> Figures:
         """Return the figures of a share of the requests, which took `lasted_s` to come."""
         count = len(self.outcomes)
-        seen = self.outcomes[int(window[0] * count) : int(window[1] * count)]
+        seen = self.outcomes[round(window[0] * count) : round(window[1] * count)]
         took_s = sorted(each.took_s for each in seen if each.in_time)
         told_s = sorted(each.took_s for each in seen if each.refused)
         return Figures(
@@ -95,6 +97,7 @@ class Tally:
             p50_s=_quantile(took_s, 0.5),
             p99_s=_quantile(took_s, 0.99),
             refused=_share(each.refused for each in seen),
+            late=_share(not each.in_time for each in seen if not each.refused),
             told_s=_quantile(told_s, 0.99),
             goodput_per_s=len(took_s) / lasted_s,
         )
@@ -115,7 +118,7 @@ def mean_and_margin(values: Sequence[float]) -> tuple[float, float]:
 
 def _share(flags: Iterable[bool]) -> float:
     found = list(flags)
-    return sum(found) / len(found)
+    return sum(found) / len(found) if found else 0.0
 
 
 def _quantile(rising: Sequence[float], q: float) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ FIRST, SECOND = 0, 1
 _DRAWS = 2
 
 
+Draws = Callable[[Hop | Text, np.random.Generator, tuple[int, int]], Floats]
+"""Draws latencies of a hop, in seconds, in the shape that is asked for."""
+
+
 class World:
     """Latencies and arrivals of one run of a scenario.
 
@@ -30,7 +34,14 @@ class World:
         patience_s: how long it waits for its first text.
     """
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, draws: Draws | None = None) -> None:
+        """Draw everything.
+
+        Args:
+            scenario: what the mesh is like.
+            seed: of the draws.
+            draws: latencies of a hop; None takes those of the scenario.
+        """
         random = np.random.default_rng(seed)
         count = scenario.requests
         self._scenario = scenario
@@ -41,25 +52,31 @@ class World:
             least_s, scenario.first_text_ms / 1e3, count
         ).tolist()
         hops: list[Hop | Text] = [*scenario.hops, scenario.text]
-        self._takes_s = {hop.hop: self._drawn(hop, random).tolist() for hop in hops}
+        draws = draws or self._lognormal
+        self._takes_s = {hop.hop: self._drawn(hop, draws, random).tolist() for hop in hops}
 
     def takes_s(self, hop: str, number: int, draw: int = FIRST) -> float:
         """Return what a call of a request takes, if it is let end."""
         return float(self._takes_s[hop][draw][number])
 
-    def _drawn(self, hop: Hop | Text, random: np.random.Generator) -> Floats:
-        scenario, shape = self._scenario, (_DRAWS, self._scenario.requests)
-        takes_s = random.lognormal(math.log(hop.median_ms / 1e3), hop.sigma, shape)
-        is_straggler = random.random(shape) < scenario.straggler_share
-        takes_s[is_straggler] *= scenario.straggler_factor
-        for change in scenario.changes:
+    def _drawn(self, hop: Hop | Text, draws: Draws, random: np.random.Generator) -> Floats:
+        takes_s = draws(hop, random, (_DRAWS, self._scenario.requests))
+        for change in self._scenario.changes:
             if change.hop == hop.hop:
                 self._change(takes_s, change, getattr(hop, "replicas", 1))
         return takes_s
 
+    def _lognormal(
+        self, hop: Hop | Text, random: np.random.Generator, shape: tuple[int, int]
+    ) -> Floats:
+        takes_s = random.lognormal(math.log(hop.median_ms / 1e3), hop.sigma, shape)
+        is_straggler = random.random(shape) < self._scenario.straggler_share
+        takes_s[is_straggler] *= self._scenario.straggler_factor
+        return takes_s
+
     def _change(self, takes_s: Floats, change: Change, replicas: int) -> None:
         count = self._scenario.requests
-        since, until = int(change.since * count), int(change.until * count)
+        since, until = round(change.since * count), round(change.until * count)
         for draw in range(_DRAWS):
             # Calls go round the backends; a second one goes to another than the first.
             replica = (np.arange(since, until) + draw) % replicas

@@ -6,7 +6,9 @@ test-bed; only the steps differ.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import math
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +78,40 @@ class Ladder:
     writers: tuple[Writer, ...]
     reserve_s: float = 0.0
     name: str = ""
+
+    def priced(self, price: float) -> Ladder:
+        """Return the ladder where a call in vain costs `price` times as much; inf allows none."""
+        return self if price == 1.0 else _priced(self, price)
+
+
+# What a call costs, of its usual price, by how full the purse is at least.
+_PRICES = ((0.6, 1.0), (0.4, 1.5), (0.2, 2.5))
+_LAST_PRICE = 5.0
+
+
+def price(available: float, burst: float) -> float:
+    """Return the price of a call to the backup, of which the ladder's is 1.
+
+    The emptier the purse, the dearer a call, and the surer a plan that does without. So a
+    plan does not promise what an empty purse will refuse it.
+
+    Args:
+        available: calls that could be made now.
+        burst: calls that may be saved up.
+    """
+    if available < 1:
+        return math.inf
+    return next((found for least, found in _PRICES if available >= least * burst), _LAST_PRICE)
+
+
+@functools.lru_cache(maxsize=256)
+def _priced(ladder: Ladder, price: float) -> Ladder:
+    return replace(ladder, writers=tuple(_dearer(each, price) for each in ladder.writers))
+
+
+def _dearer(writer: Writer, price: float) -> Writer:
+    if not writer.is_backup:
+        return writer
+    if price == math.inf:
+        return replace(writer, is_backup=False)
+    return replace(writer, call_loss=writer.call_loss * price)

@@ -36,35 +36,36 @@ def index(left_s: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Where each time left is after each of some times spent: row by left, column by spent.
+    """Where each time left is after each of some times spent: row by spent, column by left.
 
     Attributes:
-        low: index of the entry of `LEFTS_S` below.
+        low: index of the entry of `LEFTS_S` below; one past the last where nothing is left.
         share: how far it is to the next entry, in [0, 1].
-        is_late: where nothing is left.
     """
 
     low: NDArray[np.intp]
     share: Floats
-    is_late: NDArray[np.bool_]
 
     @classmethod
     def by(cls, spent_s: Floats) -> Shift:
         """Return the shift by some times, in seconds."""
-        rest_s = LEFTS_S[:, None] - spent_s[None, :]
+        rest_s = LEFTS_S[None, :] - spent_s[:, None]
         low = np.clip(np.searchsorted(LEFTS_S, rest_s, side="right") - 1, 0, len(LEFTS_S) - 2)
-        share = (rest_s - LEFTS_S[low]) / (LEFTS_S[low + 1] - LEFTS_S[low])
-        return cls(low, np.clip(share, 0.0, 1.0), rest_s < 0)
+        share = np.clip((rest_s - LEFTS_S[low]) / (LEFTS_S[low + 1] - LEFTS_S[low]), 0.0, 1.0)
+        is_late = rest_s < 0
+        return cls(np.where(is_late, len(LEFTS_S), low), np.where(is_late, 0.0, share))
 
-    def within(self, columns: slice) -> Shift:
+    def within(self, rows: slice) -> Shift:
         """Return the shift by some of the times only."""
-        return Shift(self.low[:, columns], self.share[:, columns], self.is_late[:, columns])
+        return Shift(self.low[rows], self.share[rows])
 
     def of(self, values: Floats, late: float) -> Floats:
         """Return what a table says after the time is spent; `late` where none is left."""
-        steps = np.append(np.diff(values), 0.0)
-        moved = values[self.low] + steps[self.low] * self.share
-        moved[self.is_late] = late
+        known = np.append(values, [late, late])
+        steps = np.append(np.diff(values), [0.0, 0.0, 0.0])
+        moved = steps.take(self.low)
+        moved *= self.share
+        moved += known.take(self.low)
         return moved
 
 

@@ -72,10 +72,10 @@ HOPELESS = Outlook(np.full(len(LEFTS_S), LATE), np.zeros(len(LEFTS_S)))
 
 def after(step: Distribution, then: Outlook) -> Outlook:
     """Return the outlook before a step that has to end before `then` begins."""
-    columns = _support(step)
-    mass, shift = step.masses[columns], by_middles().within(columns)
-    loss = shift.of(then.loss, LATE) @ mass + (1.0 - mass.sum()) * LATE
-    return Outlook(loss, shift.of(then.met, 0.0) @ mass)
+    rows = _support(step)
+    mass, shift = step.masses[rows], by_middles().within(rows)
+    loss = mass @ shift.of(then.loss, LATE) + (1.0 - mass.sum()) * LATE
+    return Outlook(loss, mass @ shift.of(then.met, 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,25 +110,27 @@ def cut(
         partial: how long it takes to what `otherwise` needs of it; None if that is nothing.
             It is taken to be independent of the rest.
     """
-    columns = _support(step)
-    mass = step.masses[columns]
-    ended, cut_off = by_middles().within(columns), by_uppers().within(columns)
-    beyond = 1.0 - np.cumsum(mass)
-    ready: Floats | float = 1.0 if partial is None else np.cumsum(partial.masses)[columns]
+    rows = _support(step)
+    mass = step.masses[rows, None]
+    ended, cut_off = by_middles().within(rows), by_uppers().within(rows)
+    beyond = 1.0 - np.cumsum(mass, axis=0)
+    ready: Floats | float = 1.0
+    if partial is not None:
+        ready = np.cumsum(partial.masses)[rows, None]
 
     def by_cut(values: Floats, fallback: Floats, late: float) -> Floats:
-        done = np.cumsum(ended.of(values, late) * mass, axis=1)
+        done = np.cumsum(ended.of(values, late) * mass, axis=0)
         going_on = late + (cut_off.of(fallback, late) - late) * ready
         return np.asarray(done + beyond * going_on, dtype=np.float64)
 
     losses = by_cut(then.loss, otherwise.loss, LATE)
-    best = losses.shape[1] - 1 - np.argmin(np.round(losses[:, ::-1], 9), axis=1)
+    best = len(losses) - 1 - np.argmin(np.round(losses[::-1], 9), axis=0)
     # Less time never means a longer limit, not even where nothing is to be won any more.
     best = np.minimum.accumulate(best[::-1])[::-1]
-    rows = np.arange(len(LEFTS_S))
+    columns = np.arange(len(LEFTS_S))
     mets = by_cut(then.met, otherwise.met, 0.0)
-    outlook = Outlook(losses[rows, best], mets[rows, best])
-    return Cut(outlook, UPPERS_S[columns][best])
+    outlook = Outlook(losses[best, columns], mets[best, columns])
+    return Cut(outlook, UPPERS_S[rows][best])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,10 +20,11 @@ Prior = Mapping[tuple[str, str], Distribution]
 """What a hop takes on a rung, before it was ever called."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
     node: Node
     made_at_s: float
+    is_used: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +95,7 @@ class Planner:
         """
         kept = self._kept.get((ladder, band))
         if kept is not None:
+            kept.is_used = True
             return kept.node
         self._priors.setdefault(ladder, prior)
         due = self._due(ladder, band, None)
@@ -108,13 +110,13 @@ class Planner:
                 self.adopt(due, due.build())
 
     def stale(self) -> list[Due]:
-        """Return what is to be made anew; each that is not adopted is returned again."""
+        """Return what is old, and was looked at since; what is not adopted is returned again."""
         now_s = self._clock()
         self._next_s = now_s + self._refresh_s
         return [
             self._due(ladder, band, kept.node)
             for (ladder, band), kept in self._kept.items()
-            if now_s - kept.made_at_s >= self._refresh_s
+            if kept.is_used and now_s - kept.made_at_s >= self._refresh_s
         ]
 
     def adopt(self, due: Due, node: Node) -> None:
