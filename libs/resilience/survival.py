@@ -89,8 +89,11 @@ def informed(counts: Counts, prior: Distribution, weight: float) -> Distribution
     is_known = believed > _LEAST_LEFT
     rate = np.where(is_known, prior.masses / np.where(is_known, believed, 1.0), TAIL_PRIOR_HAZARD)
     tail = np.minimum(rate, TAIL_RATE)
-    ended = counts.ended + weight * believed * rate + TAIL_CALLS * tail
-    hazard = np.minimum(ended / (at_risk + weight * believed + TAIL_CALLS), 1.0)
+    # Where nothing was seen the prior stands alone, as it is.
+    extra = TAIL_CALLS * at_risk / (at_risk + TAIL_CALLS)
+    ended = counts.ended + weight * believed * rate + extra * tail
+    whole = at_risk + weight * believed + extra
+    hazard = np.where(whole > 0, np.minimum(ended / np.where(whole > 0, whole, 1.0), 1.0), rate)
     hazard[NEVER] = 1.0
     left = np.cumprod(1 - hazard)
     return Distribution.of_masses(hazard * np.concatenate(([1.0], left[:-1])))

@@ -124,7 +124,7 @@ async def test_a_model_that_does_not_write_is_replaced_by_the_passages(
     model_mesh: Mesh, provider: Provider, behaviour: dict[str, Any], reason: str
 ) -> None:
     provider.behave(**behaviour)
-    told = await model_mesh.ask(fresh(first_text_by_s=1.5))
+    told = await model_mesh.ask(fresh(first_text_by_s=3.0))
     assert FACT.answer in told.text
     assert told.completed.quality is Quality.EXTRACTIVE
     assert told.completed.model == "extractive"
