@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from blockbuster import BlockBuster
 
-from cli.simulate.planned import Terms
-from cli.simulate.running import PLANNER, simulate
+from cli.simulate.running import Case, simulate
 from cli.simulate.scenario import Hop, Scenario, Text
+from cli.simulate.terms import Terms
 from libs.values import CacheControl, Quality, Question
 from services.generation.config import GenerationConfig
 from services.orchestrator.policy import Losses
@@ -99,8 +99,13 @@ def simulated() -> Shares:
         straggler_share=0.0,
     )
     losses = Losses()
-    terms = Terms(losses.fast, losses.fast_second, losses.second_call, losses.extractive)
-    (result,) = simulate(scenario, range(5), [PLANNER], terms)
+    terms = Terms(
+        fast_loss=losses.fast,
+        win_loss=losses.fast_second,
+        call_loss=losses.second_call,
+        stand_in_loss=losses.extractive,
+    )
+    (result,) = simulate([Case(scenario, terms=terms)], range(5), workers=1)
     return Shares(result.figures["miss"][0], result.figures["degraded"][0])
 
 
