@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hasten.cache.v1 import cache_service_pb2 as pb
 from hasten.cache.v1.cache_service_pb2_grpc import CacheServiceStub
+from libs.budget import Budget
 from libs.clients.connection import Connection, Responses
 from libs.errors import UnreachableError
 from libs.values import AnswerEvent, FinishReason, Quality, SourceVersion, Verdict
@@ -27,6 +29,21 @@ from libs.values.cache import (
     WithTag,
 )
 from libs.wire import event_from, event_to, filters_to, seconds, timing_from, turns_to
+
+Request = TypeVar("Request", pb.LookupAnswerRequest, pb.FindAnswerRequest)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of a lookup, whole.
+
+    Attributes:
+        decision: whether a stored answer serves, and why.
+        events: all of the answer, in order; none for a miss.
+    """
+
+    decision: Decision
+    events: tuple[AnswerEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +73,7 @@ class CacheClient:
 
         Leaving the block cancels what of the answer has not been read.
         """
-        request = _lookup_to(lookup)
+        request = _lookup_to(pb.LookupAnswerRequest, lookup)
         method = self._stub.LookupAnswer
         async with self._connection.stream(method, request, limit_s=limit_s) as messages:
             first = await anext(messages, None)
@@ -65,6 +82,24 @@ class CacheClient:
             if first.final:
                 messages.close()
             yield Found(_decision_from(first.decision), _pages(first, messages))
+
+    async def find(self, lookup: Lookup, *, limit_s: float | None = None) -> Outcome:
+        """Look a question up, and return the whole outcome.
+
+        Quicker than `lookup` for a small answer and for a miss: grpc.aio waits for a
+        unary call once, for a stream three times. A large answer takes a second call,
+        within the same limit.
+        """
+        limit = None if limit_s is None else Budget.of(limit_s)
+        request = _lookup_to(pb.FindAnswerRequest, lookup)
+        response = await self._connection.unary(self._stub.FindAnswer, request, limit_s=limit_s)
+        if response.final:
+            events = tuple(map(event_from, response.events))
+            return Outcome(_decision_from(response.decision), events)
+        left_s = None if limit is None else limit.remaining_s()
+        async with self.lookup(lookup, limit_s=left_s) as found:
+            events = tuple([event async for page in found.events for event in page])
+            return Outcome(found.decision, events)
 
     async def store(self, answer: Answer, *, limit_s: float | None = None) -> Stored:
         """Keep an answer; a refusal is a value."""
@@ -116,8 +151,8 @@ async def _pages(
         yield tuple(map(event_from, message.events))
 
 
-def _lookup_to(lookup: Lookup) -> pb.LookupAnswerRequest:
-    return pb.LookupAnswerRequest(
+def _lookup_to(kind: type[Request], lookup: Lookup) -> Request:
+    return kind(
         tenant_id=lookup.tenant_id,
         layer=int(lookup.layer),  # type: ignore[arg-type]
         asked=None if lookup.asked is None else _asked_to(lookup.asked),

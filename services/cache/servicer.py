@@ -79,9 +79,7 @@ class CacheServicer(CacheServiceServicer):
     async def LookupAnswer(
         self, request: pb.LookupAnswerRequest, context: aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.LookupAnswerResponse]:
-        lookup = _lookup_from(request)
-        limits.check_lookup(lookup)
-        found = await self._finder.find(lookup)
+        found = await self._found(request)
         pages = () if found.entry is None else found.entry.pages
         response = pb.LookupAnswerResponse()
         if pages:
@@ -93,6 +91,19 @@ class CacheServicer(CacheServiceServicer):
             response = pb.LookupAnswerResponse.FromString(page)
             response.final = number == len(pages)
             yield response
+
+    async def FindAnswer(
+        self, request: pb.FindAnswerRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.FindAnswerResponse:
+        found = await self._found(request)
+        pages = () if found.entry is None else found.entry.pages
+        response = pb.FindAnswerResponse()
+        response.final = len(pages) <= 1
+        if pages and response.final:
+            # A page of the one method is a page of the other: see the contract.
+            response.MergeFromString(pages[0])
+        _decide(response.decision, found)
+        return response
 
     async def StoreAnswer(
         self, request: pb.StoreAnswerRequest, context: aio.ServicerContext[Any, Any]
@@ -136,8 +147,13 @@ class CacheServicer(CacheServiceServicer):
             timing=_timing(),
         )
 
+    async def _found(self, request: pb.LookupAnswerRequest | pb.FindAnswerRequest) -> Judgement:
+        lookup = _lookup_from(request)
+        limits.check_lookup(lookup)
+        return await self._finder.find(lookup)
 
-def _lookup_from(request: pb.LookupAnswerRequest) -> Lookup:
+
+def _lookup_from(request: pb.LookupAnswerRequest | pb.FindAnswerRequest) -> Lookup:
     return Lookup(
         tenant_id=request.tenant_id,
         layer=_known(CacheLayer, request.layer, "layer"),

@@ -144,12 +144,11 @@ class Hops:
     async def _lookup(self, record: HopRecord, lookup: Lookup) -> Found:
         client = self._clients.cache
         with noted(record):
-            async with client.lookup(lookup, limit_s=record.granted_s) as found:
-                events = tuple([event async for batch in found.events for event in batch])
+            found = await client.find(lookup, limit_s=record.granted_s)
             decision = found.decision
             outcome = "hit" if decision.hit else f"miss:{decision.reason}"
             record.end(outcome, decision.timing)
-            return Found(lookup.layer, decision, events)
+            return Found(lookup.layer, decision, found.events)
 
     async def _embed(self, record: HopRecord, question: str, hedge: Hedge) -> Embeddings:
         client = self._clients.embedding

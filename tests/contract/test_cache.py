@@ -210,6 +210,41 @@ async def test_an_event_larger_than_a_message_is_replayed_too(cache: CacheClient
     assert await replayed(cache, exact()) == events
 
 
+@pytest.mark.parametrize("lookup", [exact(), prompted(PROMPT), semantic()])
+async def test_an_outcome_is_the_same_at_once_as_in_parts(
+    cache: CacheClient, lookup: Lookup
+) -> None:
+    sizes = {"none": (), "small": (3,), "full": (20_000, 20_000, 20_000), "large": (200_000,)}
+    for name, lengths in sizes.items():
+        if lengths:
+            events = numbered(*(TextDelta("x" * length) for length in lengths))
+            await cache.store(answer(entry_id=name, events=events, prompt_sha256=PROMPT))
+        found = await cache.find(lookup, limit_s=10.0)
+        assert found.decision.entry_id == ("" if name == "none" else name)
+        assert found.events == await replayed(cache, lookup)
+        streamed = await decided(cache, lookup)
+        same = {"age_s": 0.0, "timing": streamed.timing}
+        assert replace(found.decision, **same) == replace(streamed, **same)
+        assert found.decision.timing.compute_s > 0
+
+
+async def test_of_a_large_answer_the_decision_alone_comes_at_once(
+    redis_url: str, retrieval: str
+) -> None:
+    config = CacheConfig(redis_url=redis_url, retrieval_target=retrieval)
+    async with (
+        build(config) as served,
+        serving(served.register) as address,
+        Connection.open(address) as connection,
+    ):
+        events = numbered(TextDelta("x" * 20_000), TextDelta("y" * 20_000))
+        await CacheClient(connection).store(answer(events=events))
+        request = pb.FindAnswerRequest(tenant_id="acme", layer=1)  # type: ignore[arg-type]
+        request.asked.question = "Who wrote Hamlet?"
+        found = await CacheServiceStub(connection.channel).FindAnswer(request)
+    assert (found.decision.hit, found.final, list(found.events)) == (True, False, [])
+
+
 async def test_a_reader_that_leaves_does_not_disturb_the_next(cache: CacheClient) -> None:
     events = numbered(*(TextDelta("x" * 20_000) for _ in range(40)))
     await cache.store(answer(events=events))
@@ -862,13 +897,19 @@ async def _read(connection: Connection, method: Any, request: Any) -> None:
             pb.LookupAnswerRequest(layer=1, minimum_quality=55),  # type: ignore[arg-type]
             "minimum_quality",
         ),
+        ("FindAnswer", pb.FindAnswerRequest(layer=9), "layer"),  # type: ignore[arg-type]
+        (
+            "FindAnswer",
+            pb.FindAnswerRequest(layer=1, minimum_quality=55),  # type: ignore[arg-type]
+            "minimum_quality",
+        ),
         ("StoreAnswer", pb.StoreAnswerRequest(finish_reason=99), "finish_reason"),  # type: ignore[arg-type]
         ("StoreAnswer", pb.StoreAnswerRequest(events=[{}]), "events[0]"),
         ("ReportAnswer", pb.ReportAnswerRequest(entry_id="a", verdict=9), "verdict"),  # type: ignore[arg-type]
         ("InvalidateAnswers", pb.InvalidateAnswersRequest(), "selector"),
         ("InvalidateAnswers", pb.InvalidateAnswersRequest(everything=False), "selector"),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 async def test_what_no_client_of_ours_would_send_is_refused_by_its_field(
     redis_url: str, retrieval: str, method: str, request_: Any, field: str

@@ -32,9 +32,9 @@ UNATTRIBUTED = 0.02
 SPAN_TOLERANCE_S = 0.005
 METHODS = {
     "embedding": "EmbedTexts",
-    "cache.exact": "LookupAnswer",
-    "cache.semantic": "LookupAnswer",
-    "cache.prompt": "LookupAnswer",
+    "cache.exact": "FindAnswer",
+    "cache.semantic": "FindAnswer",
+    "cache.prompt": "FindAnswer",
     "retrieval": "SearchPassages",
     "generation": "GenerateText",
     "flight": "none: it is asked of Redis",

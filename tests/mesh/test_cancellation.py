@@ -34,7 +34,7 @@ WIDELY_S = 1.0
 
 
 def lookup(layer: CacheLayer) -> Hold:
-    return Hold(lambda method, request: "LookupAnswer" in method and request.layer == int(layer))
+    return Hold(lambda method, request: "FindAnswer" in method and request.layer == int(layer))
 
 
 def calls_of(method: str, *, after: int = 0) -> Hold:

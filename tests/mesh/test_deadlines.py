@@ -33,7 +33,7 @@ ORCHESTRATOR = "hasten.answer.v1"
 MOST_OUTLIVED_S = 0.050
 WIDELY_S = 0.5
 ENOUGH_S = 0.100
-OF_QUESTIONS = ("/StreamAnswer", "/LookupAnswer", "/EmbedTexts", "/SearchPassages", "/GenerateText")
+OF_QUESTIONS = ("/StreamAnswer", "/FindAnswer", "/EmbedTexts", "/SearchPassages", "/GenerateText")
 IN_PARALLEL = 2
 _DETAILS = "grpc-status-details-bin"
 

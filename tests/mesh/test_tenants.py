@@ -118,7 +118,9 @@ async def settle(mesh: Mesh, tenant_id: str) -> Estate:
 async def texts(mesh: Mesh, lookup: Lookup) -> str:
     """Return the text of the answer that a lookup finds; empty if it finds none."""
     async with mesh.cache.lookup(lookup) as found:
-        events = [each.event async for batch in found.events for each in batch]
+        streamed = tuple([each async for batch in found.events for each in batch])
+    assert (await mesh.cache.find(lookup)).events == streamed
+    events = [each.event for each in streamed]
     return "".join(each.text for each in events if isinstance(each, TextDelta))
 
 

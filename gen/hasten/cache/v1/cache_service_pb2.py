@@ -27,7 +27,7 @@ from hasten.answer.v1 import answer_service_pb2 as hasten_dot_answer_dot_v1_dot_
 from hasten.common.v1 import common_pb2 as hasten_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hasten/cache/v1/cache_service.proto\x12\x0fhasten.cache.v1\x1a\x1egoogle/protobuf/duration.proto\x1a%hasten/answer/v1/answer_service.proto\x1a\x1dhasten/common/v1/common.proto\"\x96\x02\n\rAskedQuestion\x12\x10\n\x08question\x18\x01 \x01(\t\x12\'\n\x07history\x18\x02 \x03(\x0b\x32\x16.hasten.common.v1.Turn\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x12\n\ncollection\x18\x04 \x01(\t\x12)\n\x07\x66ilters\x18\x05 \x03(\x0b\x32\x18.hasten.common.v1.Filter\x12\x1c\n\x14settings_fingerprint\x18\x06 \x01(\t\x12/\n\nmodel_tier\x18\x07 \x01(\x0e\x32\x1b.hasten.common.v1.ModelTier\x12\x16\n\x0esystem_version\x18\x08 \x01(\t\x12\x15\n\routput_schema\x18\t \x01(\t\"\xb1\x02\n\x13LookupAnswerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12+\n\x05layer\x18\x02 \x01(\x0e\x32\x1c.hasten.answer.v1.CacheLayer\x12-\n\x05\x61sked\x18\x03 \x01(\x0b\x32\x1e.hasten.cache.v1.AskedQuestion\x12\x15\n\rprompt_sha256\x18\x04 \x01(\x0c\x12\x11\n\tembedding\x18\x05 \x01(\x0c\x12\x1d\n\x15\x65mbedding_fingerprint\x18\x06 \x01(\t\x12\x1b\n\x0emin_similarity\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12\x32\n\x0fminimum_quality\x18\x08 \x01(\x0e\x32\x19.hasten.common.v1.QualityB\x11\n\x0f_min_similarity\"\x81\x01\n\x14LookupAnswerResponse\x12+\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x19.hasten.cache.v1.Decision\x12-\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1d.hasten.answer.v1.AnswerEvent\x12\r\n\x05\x66inal\x18\x03 \x01(\x08\"\xa5\x02\n\x08\x44\x65\x63ision\x12\x0b\n\x03hit\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x17\n\nsimilarity\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x65ntry_id\x18\x05 \x01(\t\x12*\n\x07quality\x18\x06 \x01(\x0e\x32\x19.hasten.common.v1.Quality\x12\r\n\x05model\x18\x07 \x01(\t\x12\x35\n\rfinish_reason\x18\x08 \x01(\x0e\x32\x1e.hasten.common.v1.FinishReason\x12(\n\x06timing\x18\t \x01(\x0b\x32\x18.hasten.common.v1.TimingB\r\n\x0b_similarity\"\xb5\x03\n\x12StoreAnswerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12-\n\x05\x61sked\x18\x02 \x01(\x0b\x32\x1e.hasten.cache.v1.AskedQuestion\x12\x15\n\rprompt_sha256\x18\x03 \x01(\x0c\x12\x11\n\tembedding\x18\x04 \x01(\x0c\x12\x1d\n\x15\x65mbedding_fingerprint\x18\x05 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x06 \x01(\t\x12-\n\x06\x65vents\x18\x07 \x03(\x0b\x32\x1d.hasten.answer.v1.AnswerEvent\x12\x35\n\rfinish_reason\x18\x08 \x01(\x0e\x32\x1e.hasten.common.v1.FinishReason\x12*\n\x07quality\x18\t \x01(\x0e\x32\x19.hasten.common.v1.Quality\x12\x10\n\x08\x64\x65graded\x18\n \x01(\x08\x12\r\n\x05model\x18\x0b \x01(\t\x12/\n\x07sources\x18\x0c \x03(\x0b\x32\x1e.hasten.cache.v1.SourceVersion\x12\x10\n\x08store_id\x18\r \x01(\t\x12\x0c\n\x04tags\x18\x0e \x03(\t\"I\n\rSourceVersion\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"_\n\x13StoreAnswerResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12(\n\x06timing\x18\x03 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"\xa7\x01\n\x18InvalidateAnswersRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x14\n\neverything\x18\x02 \x01(\x08H\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12\x31\n\x08\x64ocument\x18\x04 \x01(\x0b\x32\x1d.hasten.cache.v1.DocumentNameH\x00\x12\x14\n\ncollection\x18\x05 \x01(\tH\x00\x42\n\n\x08selector\"7\n\x0c\x44ocumentName\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\"\\\n\x19InvalidateAnswersResponse\x12\x15\n\rremoved_count\x18\x01 \x01(\x03\x12(\n\x06timing\x18\x02 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"f\n\x13ReportAnswerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12*\n\x07verdict\x18\x03 \x01(\x0e\x32\x19.hasten.answer.v1.Verdict\"Q\n\x14ReportAnswerResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x08\x12(\n\x06timing\x18\x02 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"$\n\x0fGetStatsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"\xf2\x01\n\x10GetStatsResponse\x12\x1c\n\x14semantic_entry_count\x18\x01 \x01(\x03\x12J\n\rlookup_counts\x18\x02 \x03(\x0b\x32\x33.hasten.cache.v1.GetStatsResponse.LookupCountsEntry\x12\x15\n\rindex_version\x18\x03 \x01(\x03\x12(\n\x06timing\x18\x04 \x01(\x0b\x32\x18.hasten.common.v1.Timing\x1a\x33\n\x11LookupCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\xfa\x03\n\x0c\x43\x61\x63heService\x12\x62\n\x0cLookupAnswer\x12$.hasten.cache.v1.LookupAnswerRequest\x1a%.hasten.cache.v1.LookupAnswerResponse\"\x03\x90\x02\x01\x30\x01\x12]\n\x0bStoreAnswer\x12#.hasten.cache.v1.StoreAnswerRequest\x1a$.hasten.cache.v1.StoreAnswerResponse\"\x03\x90\x02\x02\x12o\n\x11InvalidateAnswers\x12).hasten.cache.v1.InvalidateAnswersRequest\x1a*.hasten.cache.v1.InvalidateAnswersResponse\"\x03\x90\x02\x02\x12`\n\x0cReportAnswer\x12$.hasten.cache.v1.ReportAnswerRequest\x1a%.hasten.cache.v1.ReportAnswerResponse\"\x03\x90\x02\x02\x12T\n\x08GetStats\x12 .hasten.cache.v1.GetStatsRequest\x1a!.hasten.cache.v1.GetStatsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hasten/cache/v1/cache_service.proto\x12\x0fhasten.cache.v1\x1a\x1egoogle/protobuf/duration.proto\x1a%hasten/answer/v1/answer_service.proto\x1a\x1dhasten/common/v1/common.proto\"\x96\x02\n\rAskedQuestion\x12\x10\n\x08question\x18\x01 \x01(\t\x12\'\n\x07history\x18\x02 \x03(\x0b\x32\x16.hasten.common.v1.Turn\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x12\n\ncollection\x18\x04 \x01(\t\x12)\n\x07\x66ilters\x18\x05 \x03(\x0b\x32\x18.hasten.common.v1.Filter\x12\x1c\n\x14settings_fingerprint\x18\x06 \x01(\t\x12/\n\nmodel_tier\x18\x07 \x01(\x0e\x32\x1b.hasten.common.v1.ModelTier\x12\x16\n\x0esystem_version\x18\x08 \x01(\t\x12\x15\n\routput_schema\x18\t \x01(\t\"\xb1\x02\n\x13LookupAnswerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12+\n\x05layer\x18\x02 \x01(\x0e\x32\x1c.hasten.answer.v1.CacheLayer\x12-\n\x05\x61sked\x18\x03 \x01(\x0b\x32\x1e.hasten.cache.v1.AskedQuestion\x12\x15\n\rprompt_sha256\x18\x04 \x01(\x0c\x12\x11\n\tembedding\x18\x05 \x01(\x0c\x12\x1d\n\x15\x65mbedding_fingerprint\x18\x06 \x01(\t\x12\x1b\n\x0emin_similarity\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12\x32\n\x0fminimum_quality\x18\x08 \x01(\x0e\x32\x19.hasten.common.v1.QualityB\x11\n\x0f_min_similarity\"\x81\x01\n\x14LookupAnswerResponse\x12+\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x19.hasten.cache.v1.Decision\x12-\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1d.hasten.answer.v1.AnswerEvent\x12\r\n\x05\x66inal\x18\x03 \x01(\x08\"\xaf\x02\n\x11\x46indAnswerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12+\n\x05layer\x18\x02 \x01(\x0e\x32\x1c.hasten.answer.v1.CacheLayer\x12-\n\x05\x61sked\x18\x03 \x01(\x0b\x32\x1e.hasten.cache.v1.AskedQuestion\x12\x15\n\rprompt_sha256\x18\x04 \x01(\x0c\x12\x11\n\tembedding\x18\x05 \x01(\x0c\x12\x1d\n\x15\x65mbedding_fingerprint\x18\x06 \x01(\t\x12\x1b\n\x0emin_similarity\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12\x32\n\x0fminimum_quality\x18\x08 \x01(\x0e\x32\x19.hasten.common.v1.QualityB\x11\n\x0f_min_similarity\"\x7f\n\x12\x46indAnswerResponse\x12+\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x19.hasten.cache.v1.Decision\x12-\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1d.hasten.answer.v1.AnswerEvent\x12\r\n\x05\x66inal\x18\x03 \x01(\x08\"\xa5\x02\n\x08\x44\x65\x63ision\x12\x0b\n\x03hit\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x17\n\nsimilarity\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x65ntry_id\x18\x05 \x01(\t\x12*\n\x07quality\x18\x06 \x01(\x0e\x32\x19.hasten.common.v1.Quality\x12\r\n\x05model\x18\x07 \x01(\t\x12\x35\n\rfinish_reason\x18\x08 \x01(\x0e\x32\x1e.hasten.common.v1.FinishReason\x12(\n\x06timing\x18\t \x01(\x0b\x32\x18.hasten.common.v1.TimingB\r\n\x0b_similarity\"\xb5\x03\n\x12StoreAnswerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12-\n\x05\x61sked\x18\x02 \x01(\x0b\x32\x1e.hasten.cache.v1.AskedQuestion\x12\x15\n\rprompt_sha256\x18\x03 \x01(\x0c\x12\x11\n\tembedding\x18\x04 \x01(\x0c\x12\x1d\n\x15\x65mbedding_fingerprint\x18\x05 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x06 \x01(\t\x12-\n\x06\x65vents\x18\x07 \x03(\x0b\x32\x1d.hasten.answer.v1.AnswerEvent\x12\x35\n\rfinish_reason\x18\x08 \x01(\x0e\x32\x1e.hasten.common.v1.FinishReason\x12*\n\x07quality\x18\t \x01(\x0e\x32\x19.hasten.common.v1.Quality\x12\x10\n\x08\x64\x65graded\x18\n \x01(\x08\x12\r\n\x05model\x18\x0b \x01(\t\x12/\n\x07sources\x18\x0c \x03(\x0b\x32\x1e.hasten.cache.v1.SourceVersion\x12\x10\n\x08store_id\x18\r \x01(\t\x12\x0c\n\x04tags\x18\x0e \x03(\t\"I\n\rSourceVersion\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"_\n\x13StoreAnswerResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12(\n\x06timing\x18\x03 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"\xa7\x01\n\x18InvalidateAnswersRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x14\n\neverything\x18\x02 \x01(\x08H\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12\x31\n\x08\x64ocument\x18\x04 \x01(\x0b\x32\x1d.hasten.cache.v1.DocumentNameH\x00\x12\x14\n\ncollection\x18\x05 \x01(\tH\x00\x42\n\n\x08selector\"7\n\x0c\x44ocumentName\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\"\\\n\x19InvalidateAnswersResponse\x12\x15\n\rremoved_count\x18\x01 \x01(\x03\x12(\n\x06timing\x18\x02 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"f\n\x13ReportAnswerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12*\n\x07verdict\x18\x03 \x01(\x0e\x32\x19.hasten.answer.v1.Verdict\"Q\n\x14ReportAnswerResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x08\x12(\n\x06timing\x18\x02 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"$\n\x0fGetStatsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"\xf2\x01\n\x10GetStatsResponse\x12\x1c\n\x14semantic_entry_count\x18\x01 \x01(\x03\x12J\n\rlookup_counts\x18\x02 \x03(\x0b\x32\x33.hasten.cache.v1.GetStatsResponse.LookupCountsEntry\x12\x15\n\rindex_version\x18\x03 \x01(\x03\x12(\n\x06timing\x18\x04 \x01(\x0b\x32\x18.hasten.common.v1.Timing\x1a\x33\n\x11LookupCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\xd6\x04\n\x0c\x43\x61\x63heService\x12\x62\n\x0cLookupAnswer\x12$.hasten.cache.v1.LookupAnswerRequest\x1a%.hasten.cache.v1.LookupAnswerResponse\"\x03\x90\x02\x01\x30\x01\x12Z\n\nFindAnswer\x12\".hasten.cache.v1.FindAnswerRequest\x1a#.hasten.cache.v1.FindAnswerResponse\"\x03\x90\x02\x01\x12]\n\x0bStoreAnswer\x12#.hasten.cache.v1.StoreAnswerRequest\x1a$.hasten.cache.v1.StoreAnswerResponse\"\x03\x90\x02\x02\x12o\n\x11InvalidateAnswers\x12).hasten.cache.v1.InvalidateAnswersRequest\x1a*.hasten.cache.v1.InvalidateAnswersResponse\"\x03\x90\x02\x02\x12`\n\x0cReportAnswer\x12$.hasten.cache.v1.ReportAnswerRequest\x1a%.hasten.cache.v1.ReportAnswerResponse\"\x03\x90\x02\x02\x12T\n\x08GetStats\x12 .hasten.cache.v1.GetStatsRequest\x1a!.hasten.cache.v1.GetStatsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATSRESPONSE_LOOKUPCOUNTSENTRY']._serialized_options = b'8\001'
   _globals['_CACHESERVICE'].methods_by_name['LookupAnswer']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['LookupAnswer']._serialized_options = b'\220\002\001'
+  _globals['_CACHESERVICE'].methods_by_name['FindAnswer']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['FindAnswer']._serialized_options = b'\220\002\001'
   _globals['_CACHESERVICE'].methods_by_name['StoreAnswer']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['StoreAnswer']._serialized_options = b'\220\002\002'
   _globals['_CACHESERVICE'].methods_by_name['InvalidateAnswers']._loaded_options = None
@@ -52,30 +54,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOOKUPANSWERREQUEST']._serialized_end=745
   _globals['_LOOKUPANSWERRESPONSE']._serialized_start=748
   _globals['_LOOKUPANSWERRESPONSE']._serialized_end=877
-  _globals['_DECISION']._serialized_start=880
-  _globals['_DECISION']._serialized_end=1173
-  _globals['_STOREANSWERREQUEST']._serialized_start=1176
-  _globals['_STOREANSWERREQUEST']._serialized_end=1613
-  _globals['_SOURCEVERSION']._serialized_start=1615
-  _globals['_SOURCEVERSION']._serialized_end=1688
-  _globals['_STOREANSWERRESPONSE']._serialized_start=1690
-  _globals['_STOREANSWERRESPONSE']._serialized_end=1785
-  _globals['_INVALIDATEANSWERSREQUEST']._serialized_start=1788
-  _globals['_INVALIDATEANSWERSREQUEST']._serialized_end=1955
-  _globals['_DOCUMENTNAME']._serialized_start=1957
-  _globals['_DOCUMENTNAME']._serialized_end=2012
-  _globals['_INVALIDATEANSWERSRESPONSE']._serialized_start=2014
-  _globals['_INVALIDATEANSWERSRESPONSE']._serialized_end=2106
-  _globals['_REPORTANSWERREQUEST']._serialized_start=2108
-  _globals['_REPORTANSWERREQUEST']._serialized_end=2210
-  _globals['_REPORTANSWERRESPONSE']._serialized_start=2212
-  _globals['_REPORTANSWERRESPONSE']._serialized_end=2293
-  _globals['_GETSTATSREQUEST']._serialized_start=2295
-  _globals['_GETSTATSREQUEST']._serialized_end=2331
-  _globals['_GETSTATSRESPONSE']._serialized_start=2334
-  _globals['_GETSTATSRESPONSE']._serialized_end=2576
-  _globals['_GETSTATSRESPONSE_LOOKUPCOUNTSENTRY']._serialized_start=2525
-  _globals['_GETSTATSRESPONSE_LOOKUPCOUNTSENTRY']._serialized_end=2576
-  _globals['_CACHESERVICE']._serialized_start=2579
-  _globals['_CACHESERVICE']._serialized_end=3085
+  _globals['_FINDANSWERREQUEST']._serialized_start=880
+  _globals['_FINDANSWERREQUEST']._serialized_end=1183
+  _globals['_FINDANSWERRESPONSE']._serialized_start=1185
+  _globals['_FINDANSWERRESPONSE']._serialized_end=1312
+  _globals['_DECISION']._serialized_start=1315
+  _globals['_DECISION']._serialized_end=1608
+  _globals['_STOREANSWERREQUEST']._serialized_start=1611
+  _globals['_STOREANSWERREQUEST']._serialized_end=2048
+  _globals['_SOURCEVERSION']._serialized_start=2050
+  _globals['_SOURCEVERSION']._serialized_end=2123
+  _globals['_STOREANSWERRESPONSE']._serialized_start=2125
+  _globals['_STOREANSWERRESPONSE']._serialized_end=2220
+  _globals['_INVALIDATEANSWERSREQUEST']._serialized_start=2223
+  _globals['_INVALIDATEANSWERSREQUEST']._serialized_end=2390
+  _globals['_DOCUMENTNAME']._serialized_start=2392
+  _globals['_DOCUMENTNAME']._serialized_end=2447
+  _globals['_INVALIDATEANSWERSRESPONSE']._serialized_start=2449
+  _globals['_INVALIDATEANSWERSRESPONSE']._serialized_end=2541
+  _globals['_REPORTANSWERREQUEST']._serialized_start=2543
+  _globals['_REPORTANSWERREQUEST']._serialized_end=2645
+  _globals['_REPORTANSWERRESPONSE']._serialized_start=2647
+  _globals['_REPORTANSWERRESPONSE']._serialized_end=2728
+  _globals['_GETSTATSREQUEST']._serialized_start=2730
+  _globals['_GETSTATSREQUEST']._serialized_end=2766
+  _globals['_GETSTATSRESPONSE']._serialized_start=2769
+  _globals['_GETSTATSRESPONSE']._serialized_end=3011
+  _globals['_GETSTATSRESPONSE_LOOKUPCOUNTSENTRY']._serialized_start=2960
+  _globals['_GETSTATSRESPONSE_LOOKUPCOUNTSENTRY']._serialized_end=3011
+  _globals['_CACHESERVICE']._serialized_start=3014
+  _globals['_CACHESERVICE']._serialized_end=3612
 # @@protoc_insertion_point(module_scope)

@@ -176,6 +176,104 @@ class LookupAnswerResponse(_message.Message):
 Global___LookupAnswerResponse: _TypeAlias = LookupAnswerResponse  # noqa: Y015
 
 @_typing.final
+class FindAnswerRequest(_message.Message):
+    """A question to look up. The fields are those of `LookupAnswerRequest`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    PROMPT_SHA256_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    MIN_SIMILARITY_FIELD_NUMBER: _builtins.int
+    MINIMUM_QUALITY_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Required. Whose answers may be returned; tenants never share answers."""
+    layer: _answer_service_pb2.CacheLayer.ValueType
+    """Required. The layer to look in."""
+    prompt_sha256: _builtins.bytes
+    """Required for the layer `PROMPT`. SHA-256 of the full prompt, 32 bytes."""
+    embedding: _builtins.bytes
+    """Required for the layer `SEMANTIC`. The question as an L2-normalised vector,
+    packed float32, little endian.
+    """
+    embedding_fingerprint: _builtins.str
+    """Required for the layer `SEMANTIC`. Fingerprint of the model that made the vector."""
+    min_similarity: _builtins.float
+    """Optional. The least cosine similarity that counts as a hit, in [0, 1]. May only
+    raise the server's floor.
+    """
+    minimum_quality: _common_pb2.Quality.ValueType
+    """Optional. The least achieved quality that counts as a hit."""
+    @_builtins.property
+    def asked(self) -> Global___AskedQuestion:
+        """Required for the layers `EXACT` and `SEMANTIC`. What is asked."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        layer: _answer_service_pb2.CacheLayer.ValueType = ...,
+        asked: Global___AskedQuestion | None = ...,
+        prompt_sha256: _builtins.bytes = ...,
+        embedding: _builtins.bytes = ...,
+        embedding_fingerprint: _builtins.str = ...,
+        min_similarity: _builtins.float | None = ...,
+        minimum_quality: _common_pb2.Quality.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity", "asked", b"asked", "min_similarity", b"min_similarity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_similarity: _TypeAlias = _typing.Literal["min_similarity"]  # noqa: Y015
+    _WhichOneofArgType__min_similarity: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_similarity) -> _WhichOneofReturnType__min_similarity | None: ...
+
+Global___FindAnswerRequest: _TypeAlias = FindAnswerRequest  # noqa: Y015
+
+@_typing.final
+class FindAnswerResponse(_message.Message):
+    """The whole outcome of a lookup. The fields have the numbers of `LookupAnswerResponse`:
+    what is stored as the one is sent as the other.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
+    final: _builtins.bool
+    """True if this is the whole outcome; false if the answer is larger than one message
+    (about 32 KiB) and has to be read with `LookupAnswer`.
+    """
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """The decision. Always set."""
+
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_answer_service_pb2.AnswerEvent]:
+        """All events of the stored answer, in order: `Sources`, `TextDelta`, `Citation`. None
+        if `final` is false.
+        """
+
+    def __init__(
+        self,
+        *,
+        decision: Global___Decision | None = ...,
+        events: _abc.Iterable[_answer_service_pb2.AnswerEvent] | None = ...,
+        final: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "events", b"events", "final", b"final"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindAnswerResponse: _TypeAlias = FindAnswerResponse  # noqa: Y015
+
+@_typing.final
 class Decision(_message.Message):
     """Whether a stored answer serves the question, and why."""
 

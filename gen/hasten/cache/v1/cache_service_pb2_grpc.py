@@ -44,6 +44,11 @@ class CacheServiceStub:
                 request_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.LookupAnswerRequest.SerializeToString,
                 response_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.LookupAnswerResponse.FromString,
                 _registered_method=True)
+        self.FindAnswer = channel.unary_unary(
+                '/hasten.cache.v1.CacheService/FindAnswer',
+                request_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.FindAnswerRequest.SerializeToString,
+                response_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.FindAnswerResponse.FromString,
+                _registered_method=True)
         self.StoreAnswer = channel.unary_unary(
                 '/hasten.cache.v1.CacheService/StoreAnswer',
                 request_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.StoreAnswerRequest.SerializeToString,
@@ -81,6 +86,18 @@ class CacheServiceServicer:
         Any stage that fails or runs out of time means a miss. Safe to retry and to
         hedge. Fails with `INVALID_ARGUMENT` (`INVALID_FIELD`; `DIMENSION_MISMATCH` if
         `embedding` has not the length its fingerprint was first seen with).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindAnswer(self, request, context):
+        """Looks up a stored answer as `LookupAnswer` does, in one message: the quicker way to
+        an answer that fits in it, and to a miss.
+
+        Of a larger answer only the decision comes, with `final` false; the caller then
+        reads it with `LookupAnswer`, whose decision counts. Fails as `LookupAnswer` does,
+        and is as safe to retry and to hedge.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +141,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.LookupAnswer,
                     request_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.LookupAnswerRequest.FromString,
                     response_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.LookupAnswerResponse.SerializeToString,
+            ),
+            'FindAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindAnswer,
+                    request_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.FindAnswerRequest.FromString,
+                    response_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.FindAnswerResponse.SerializeToString,
             ),
             'StoreAnswer': grpc.unary_unary_rpc_method_handler(
                     servicer.StoreAnswer,
@@ -178,6 +200,33 @@ class CacheService:
             '/hasten.cache.v1.CacheService/LookupAnswer',
             hasten_dot_cache_dot_v1_dot_cache__service__pb2.LookupAnswerRequest.SerializeToString,
             hasten_dot_cache_dot_v1_dot_cache__service__pb2.LookupAnswerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hasten.cache.v1.CacheService/FindAnswer',
+            hasten_dot_cache_dot_v1_dot_cache__service__pb2.FindAnswerRequest.SerializeToString,
+            hasten_dot_cache_dot_v1_dot_cache__service__pb2.FindAnswerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,6 +29,14 @@ class CacheServiceStub:
     hedge. Fails with `INVALID_ARGUMENT` (`INVALID_FIELD`; `DIMENSION_MISMATCH` if
     `embedding` has not the length its fingerprint was first seen with).
     """
+    FindAnswer: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.FindAnswerRequest, _cache_service_pb2.FindAnswerResponse]
+    """Looks up a stored answer as `LookupAnswer` does, in one message: the quicker way to
+    an answer that fits in it, and to a miss.
+
+    Of a larger answer only the decision comes, with `final` false; the caller then
+    reads it with `LookupAnswer`, whose decision counts. Fails as `LookupAnswer` does,
+    and is as safe to retry and to hedge.
+    """
     StoreAnswer: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.StoreAnswerRequest, _cache_service_pb2.StoreAnswerResponse]
     """Stores a complete answer under its question, its prompt and its meaning.
 
@@ -62,6 +70,20 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         Any stage that fails or runs out of time means a miss. Safe to retry and to
         hedge. Fails with `INVALID_ARGUMENT` (`INVALID_FIELD`; `DIMENSION_MISMATCH` if
         `embedding` has not the length its fingerprint was first seen with).
+        """
+
+    @_abc_1.abstractmethod
+    def FindAnswer(
+        self,
+        request: _cache_service_pb2.FindAnswerRequest,
+        context: _aio.ServicerContext[_cache_service_pb2.FindAnswerRequest, _abc.Awaitable[_cache_service_pb2.FindAnswerResponse]],
+    ) -> _abc.Awaitable[_cache_service_pb2.FindAnswerResponse]:
+        """Looks up a stored answer as `LookupAnswer` does, in one message: the quicker way to
+        an answer that fits in it, and to a miss.
+
+        Of a larger answer only the decision comes, with `final` false; the caller then
+        reads it with `LookupAnswer`, whose decision counts. Fails as `LookupAnswer` does,
+        and is as safe to retry and to hedge.
         """
 
     @_abc_1.abstractmethod
