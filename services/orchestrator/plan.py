@@ -120,17 +120,13 @@ def _writer(tier: ModelTier, best: ModelTier, losses: Losses) -> Writer:
 
 
 @functools.lru_cache(maxsize=256)
-def _expected(costs: Costs) -> dict[str, Distribution]:
+def prior_of(costs: Costs) -> Prior:
+    """Return what hops are expected to take before they were ever called."""
     median_s = {each.name: getattr(costs, each.name) for each in fields(costs)}
-    return {
+    expected = {
         name: Distribution.lognormal(each_s, _P99_OF_MEDIAN * each_s)
         for name, each_s in median_s.items()
     }
-
-
-def prior_of(costs: Costs) -> Prior:
-    """Return what hops are expected to take before they were ever called."""
-    expected = _expected(costs)
     return {
         (EMBEDDING, ONE): expected["embedding"],
         (SEMANTIC, LEAD): expected["semantic"],
