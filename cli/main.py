@@ -222,6 +222,57 @@ def trace(
         tracing.show_trace(_console(), spans)
 
 
+@app.command()
+def simulate(  # noqa: PLR0913 - each argument is an option of the command
+    scenarios: Annotated[
+        list[str] | None, typer.Argument(help="Names or YAML files; all that come along.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Worlds that each way is tried in.")] = 20,
+    requests: Annotated[
+        int | None, typer.Option(min=100, help="In each world; default by scenario.")
+    ] = None,
+    way: Annotated[
+        list[str] | None, typer.Option("--way", help="Only this one; repeatable; default all.")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder to draw pictures into.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="With --replay: of so many answers.")] = 1000,
+    what_if: Annotated[
+        list[str] | None, typer.Option("--what-if", help="With --replay: hop=-20ms, share=0.1.")
+    ] = None,
+    budget: Annotated[str, typer.Option(help="With --replay: time to the first text.")] = "700ms",
+    *,
+    curve: Annotated[bool, typer.Option("--curve", help="Try hasten at other prices.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="Replay recorded answers.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try plans on a simulated mesh in virtual time, against what others do."""
+    from cli import simulating  # noqa: PLC0415
+    from cli.simulate.scenario import ScenarioError  # noqa: PLC0415
+
+    console = Console(stderr=as_json, highlight=False)
+    try:
+        if replay:
+            accounts = _run(simulating.read_accounts(Home().find(), last))
+            simulating.show_recorded(console, accounts)
+            budget_s = _seconds(budget, "--budget") or 0.0
+            cases = simulating.replay_cases(accounts, budget_s, what_if or [], requests or 10_000)
+        else:
+            order = simulating.Order(
+                tuple(scenarios or ()), seeds, requests, tuple(way or ()), is_curve=curve
+            )
+            cases = simulating.cases_of(order)
+        results = simulating.carry_out(cases, seeds, console)
+        files = simulating.draw(results, plots, is_curve=curve) if plots else []
+    except ScenarioError as error:
+        raise SlipError(str(error)) from error
+    if as_json:
+        typer.echo(simulating.results_json(results, seeds))
+    else:
+        simulating.show(console, results)
+    for file in files:
+        console.print(f"drawn: {file}")
+
+
 @eval_app.command("retrieval")
 def eval_retrieval(
     path: Annotated[Path, typer.Argument(help="A file in SQuAD's format.")],

@@ -16,8 +16,8 @@ from libs.values.account_json import account_from_json
 from libs.values.traces import ACCOUNT_ATTRIBUTE, ALL_TENANTS, Span, TraceOrder
 
 # Root spans of answers: asked over gRPC, and over HTTP.
-_ANSWERS = ("hasten.answer.v1.AnswerService/StreamAnswer", "POST /v1/answers")
-_LIMIT_S = 10.0
+ANSWERS = ("hasten.answer.v1.AnswerService/StreamAnswer", "POST /v1/answers")
+LIMIT_S = 10.0
 
 
 async def find_trace(place: Place, trace_id: str | None, order: TraceOrder) -> tuple[Span, ...]:
@@ -29,12 +29,12 @@ async def find_trace(place: Place, trace_id: str | None, order: TraceOrder) -> t
     async with connected(place, "traces") as connection:
         client = TracesClient(connection)
         if trace_id is None:
-            roots = await client.list(ALL_TENANTS, limit=200, order=order, limit_s=_LIMIT_S)
-            answers = [span for span in roots if span.name in _ANSWERS]
+            roots = await client.list(ALL_TENANTS, limit=200, order=order, limit_s=LIMIT_S)
+            answers = [span for span in roots if span.name in ANSWERS]
             if not answers:
                 raise TraceNotFoundError("no answer has been traced yet")
             trace_id = answers[0].trace_id
-        return await client.get(ALL_TENANTS, trace_id, limit_s=_LIMIT_S)
+        return await client.get(ALL_TENANTS, trace_id, limit_s=LIMIT_S)
 
 
 def show_trace(console: Console, spans: tuple[Span, ...]) -> None:

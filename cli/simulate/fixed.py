@@ -23,8 +23,8 @@ class Way(StrEnum):
 
     NO_SPLIT = "no split"
     HARD_SHARES = "hard shares"
-    NAIVE_P95 = "naive p95, cut calls dropped"
-    ELAPSED_P95 = "naive p95, cut calls as elapsed"
+    NAIVE_P95 = "naive p95, cut dropped"
+    ELAPSED_P95 = "naive p95, cut as elapsed"
     HEDGE_P95 = "fixed hedge at p95"
 
 
@@ -35,9 +35,9 @@ class Fixed:
         self._world = world
         self._timeline = timeline
         self._way = way
-        self._hops = [hop.hop for hop in (*scenario.hops, scenario.text)]
+        self._hops = [hop.hop for hop in scenario.parts]
         self._text = scenario.text
-        known_s = {hop.hop: hop.median_ms / 1e3 for hop in (*scenario.hops, scenario.text)}
+        known_s = {hop.hop: hop.median_ms / 1e3 for hop in scenario.parts}
         whole_s = sum(known_s.values())
         self._share = {hop: median_s / whole_s for hop, median_s in known_s.items()}
         self._limit_s = dict.fromkeys(self._hops, math.inf)
@@ -78,7 +78,7 @@ class Fixed:
 
     def _limit_of(self, hop: str, number: int) -> float:
         if self._way is Way.HARD_SHARES:
-            return self._world.patience_s[number] * self._share[hop]
+            return float(self._world.patience_s[number] * self._share[hop])
         if self._way in (Way.NAIVE_P95, Way.ELAPSED_P95):
             return self._limit_s[hop]
         return math.inf

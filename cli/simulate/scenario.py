@@ -78,6 +78,10 @@ class Change:
     hangs: bool = False
 
 
+Part = Hop | Text
+"""A hop of either kind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """A mesh, its callers, and what happens to it.
@@ -114,6 +118,11 @@ class Scenario:
     half_life_s: float = 120.0
     window: tuple[float, float] = (0.0, 1.0)
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All hops in order, the one that writes at the end."""
+        return (*self.hops, self.text)
+
 
 def names() -> list[str]:
     """Return the scenarios that come along."""
@@ -134,11 +143,12 @@ def load(name: str) -> Scenario:
         raise ScenarioError(f"scenario {name!r}: neither one of {known} nor a file") from error
     except yaml.YAMLError as error:
         raise ScenarioError(f"scenario {name!r}: no YAML: {error}") from error
-    scenario = _made(Scenario, {"name": path.stem, **_table(table, "scenario")}, "")
+    scenario: Scenario = _made(Scenario, {"name": path.stem, **_table(table, "scenario")}, "")
     _check(scenario)
     return scenario
 
 
+_WORDS = ("name", "about", "hop")
 _PARTS: dict[str, Any] = {"hops": Hop, "changes": Change}
 
 
@@ -157,14 +167,22 @@ def _value(key: str, value: Any, prefix: str) -> Any:
     if key in _PARTS:
         return tuple(
             _made(_PARTS[key], _table(each, f"{key}[{number}]"), f"{key}[{number}].")
-            for number, each in enumerate(value)
+            for number, each in enumerate(_list(key, value))
         )
     if key == "text":
         return _made(Text, _table(value, "text"), "text.")
     if key == "window":
-        return tuple(value)
-    if key not in ("name", "about", "hop") and not isinstance(value, (int, float)):
+        return tuple(_list(key, value))
+    if key in _WORDS and not isinstance(value, str):
+        raise ScenarioError(f"{prefix}{key}: {value!r} is no text")
+    if key not in _WORDS and not isinstance(value, (int, float)):
         raise ScenarioError(f"{prefix}{key}: {value!r} is no number")
+    return value
+
+
+def _list(key: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ScenarioError(f"{key}: must be a list")
     return value
 
 
@@ -175,7 +193,7 @@ def _table(value: Any, name: str) -> dict[str, Any]:
 
 
 def _check(scenario: Scenario) -> None:
-    hops = {hop.hop for hop in scenario.hops} | {scenario.text.hop}
+    hops = {hop.hop for hop in scenario.parts}
     for number, change in enumerate(scenario.changes):
         if change.hop not in hops:
             raise ScenarioError(f"changes[{number}].hop: {change.hop!r} is no hop")
@@ -184,8 +202,16 @@ def _check(scenario: Scenario) -> None:
     for name in ("requests", "rate_per_s", "first_text_ms", "half_life_s", "expected_factor"):
         if getattr(scenario, name) <= 0:
             raise ScenarioError(f"{name}: must be above 0, is {getattr(scenario, name)}")
-    for hop in (*scenario.hops, scenario.text):
+    for hop in scenario.parts:
         if hop.median_ms <= 0 or hop.sigma < 0:
             raise ScenarioError(f"{hop.hop}: median_ms must be above 0 and sigma not negative")
     if not 0 <= scenario.straggler_share <= 1:
         raise ScenarioError("straggler_share: must be in [0, 1]")
+    if not _is_window(scenario.window):
+        raise ScenarioError("window: must be two rising shares in [0, 1]")
+
+
+def _is_window(window: tuple[Any, ...]) -> bool:
+    if len(window) != len(("from", "to")) or not all(isinstance(x, (int, float)) for x in window):
+        return False
+    return bool(0 <= window[0] < window[1] <= 1)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 import numpy as np
 from numpy.typing import NDArray
 
-from cli.simulate.scenario import Change, Hop, Scenario, Text
+from cli.simulate.scenario import Change, Part, Scenario
 from cli.simulate.timeline import Parked, Timeline
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,7 @@ FIRST, SECOND = 0, 1
 _DRAWS = 2
 
 
-Draws = Callable[[Hop | Text, np.random.Generator, tuple[int, int]], Floats]
+Draws = Callable[[Part, np.random.Generator, tuple[int, int]], Floats]
 """Draws latencies of a hop, in seconds, in the shape that is asked for."""
 
 
@@ -51,24 +51,23 @@ class World:
         self.patience_s: list[float] = random.uniform(
             least_s, scenario.first_text_ms / 1e3, count
         ).tolist()
-        hops: list[Hop | Text] = [*scenario.hops, scenario.text]
         draws = draws or self._lognormal
-        self._takes_s = {hop.hop: self._drawn(hop, draws, random).tolist() for hop in hops}
+        self._takes_s = {
+            hop.hop: self._drawn(hop, draws, random).tolist() for hop in scenario.parts
+        }
 
     def takes_s(self, hop: str, number: int, draw: int = FIRST) -> float:
         """Return what a call of a request takes, if it is let end."""
         return float(self._takes_s[hop][draw][number])
 
-    def _drawn(self, hop: Hop | Text, draws: Draws, random: np.random.Generator) -> Floats:
+    def _drawn(self, hop: Part, draws: Draws, random: np.random.Generator) -> Floats:
         takes_s = draws(hop, random, (_DRAWS, self._scenario.requests))
         for change in self._scenario.changes:
             if change.hop == hop.hop:
                 self._change(takes_s, change, getattr(hop, "replicas", 1))
         return takes_s
 
-    def _lognormal(
-        self, hop: Hop | Text, random: np.random.Generator, shape: tuple[int, int]
-    ) -> Floats:
+    def _lognormal(self, hop: Part, random: np.random.Generator, shape: tuple[int, int]) -> Floats:
         takes_s = random.lognormal(math.log(hop.median_ms / 1e3), hop.sigma, shape)
         is_straggler = random.random(shape) < self._scenario.straggler_share
         takes_s[is_straggler] *= self._scenario.straggler_factor
