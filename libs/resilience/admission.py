@@ -24,6 +24,8 @@ from libs.resilience.limiter import Limiter, Pace
 # wait, whenever they come.
 BACKGROUND_SHARE = 0.6
 _RETRY_AFTER_S = 0.1
+# A person's call is not shed for having waited less than this share of its time.
+_FELT_SHARE = 0.02
 # The fastest call is that of the last one to two windows. Older ones are forgotten, so that
 # a server that refuses everybody lets someone in again and sees whether it is faster now.
 _WINDOW_S = 5.0
@@ -148,7 +150,8 @@ class Gate:
         if codel:
             # Sent after the last one had left, it has not waited for work of this server.
             queued_here = found or now_s - admission.idle_since_s < queue_s
-            if codel.sheds(queue_s if queued_here else 0.0, now_s, background=background):
+            is_shed = codel.sheds(queue_s if queued_here else 0.0, now_s, background=background)
+            if is_shed and (background or _is_felt(queue_s, remaining_s)):
                 raise self._late(queue_s)
         if remaining_s is not None and admission.judges_time:
             needed_s = self.fastest.floor_s(now_s)
@@ -238,6 +241,15 @@ class _WatchTicket(Ticket):
 
     def leave(self, *, cut: bool = False) -> None:
         self._gate.limiter.release(self._cost)
+
+
+def _is_felt(waited_s: float, remaining_s: float | None) -> bool:
+    """Return whether a wait is worth a refusal to one who has so much time left after it.
+
+    A burst of callers who wait for seconds is better served late by some milliseconds than
+    turned away.
+    """
+    return remaining_s is None or waited_s > _FELT_SHARE * (waited_s + remaining_s)
 
 
 def open_admission(max_concurrency: int) -> Admission:

@@ -13,6 +13,10 @@ class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
     """Settings of the orchestrator, each read from `ORCHESTRATOR_<FIELD>`."""
 
     address: str = Field("127.0.0.1:50051", description="where to listen: host:port or unix:path")
+    # Its first message is a plan, which says nothing of what answers take.
+    adaptive_limit: bool = Field(
+        False, description="let the limit on calls in flight follow how fast they are answered"
+    )
     redis_url: RedisDsn = Field(
         RedisDsn("redis://127.0.0.1:6379/0"), description="Redis or Valkey that holds the event log"
     )

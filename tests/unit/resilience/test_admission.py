@@ -139,6 +139,28 @@ def test_a_call_that_was_sent_to_an_idle_server_has_not_queued_there(clock: Cloc
     assert not is_shed(clock, pause_s=0.060, held=False)
 
 
+def queued(clock: Clock) -> Gate:
+    """Return a gate behind which calls have been waiting for longer than is good."""
+    gate = admission(clock, 100, codel=Codel()).gate(METHOD)
+    for _ in range(30):
+        clock.now_s += 0.010
+        gate.admit(None, queue_s=0.009, remaining_s=20.0)
+    return gate
+
+
+def test_who_has_much_time_is_not_shed_for_a_little_of_it(clock: Clock) -> None:
+    gate = queued(clock)
+    assert refused(gate, remaining_s=0.5, queue_s=0.030).metadata["cause"] == "queue"
+    gate.admit(None, queue_s=0.030, remaining_s=20.0)
+
+
+def test_background_work_has_no_such_grace(clock: Clock) -> None:
+    gate = queued(clock)
+    gate.admit(None, queue_s=0.030, remaining_s=20.0)
+    with pytest.raises(OverloadedError):
+        gate.admit(None, queue_s=0.030, remaining_s=20.0, background=True)
+
+
 def test_work_is_background_inside_and_not_behind() -> None:
     with background():
         assert is_background()
