@@ -24,6 +24,8 @@ _MOST_IN_FLIGHT = 64
 _BURST = 20.0
 # What hops take is learned by load: one band for each 15 % more that is in flight.
 _BAND_GROWTH = 1.15
+# What is always turned away is never known to have become better: one in so many is let in.
+_PROBE_EVERY = 10
 
 Steps = Generator[float | Parked, None, None]
 
@@ -57,6 +59,7 @@ class Planned:
         self._backend = Backend(timeline, scenario.text.slots) if scenario.text.slots else None
         self._gate = self._gate_of() if self._backend and not self._terms.admits_all else None
         self._bands: set[int] = set()
+        self._crowded_count = 0
         self.tally = Tally([Outcome() for _ in range(scenario.requests)])
 
     def request(self, number: int) -> Process:
@@ -88,12 +91,18 @@ class Planned:
                 run.outcome.refused = True
                 return False
             self._bands.add(run.band)
-            if promised < self._quiet_met(run.band, patience_s) - self._terms.crowd_loss:
+            if self._is_crowded(promised, run.band, patience_s):
                 run.ticket.leave()
                 run.outcome.refused = True
                 return False
         run.outcome.promised = promised
         return True
+
+    def _is_crowded(self, promised: float, band: int, patience_s: float) -> bool:
+        if promised >= self._quiet_met(band, patience_s) - self._terms.crowd_loss:
+            return False
+        self._crowded_count += 1
+        return self._crowded_count % _PROBE_EVERY != 0
 
     def _quiet_met(self, band: int, patience_s: float) -> float:
         """Return the best chance of text in time while no more than this is in flight."""

@@ -22,7 +22,7 @@ TODAY, WHAT_IF = "today", "what if"
 SHARE = "share"
 _TEXT = "generation"
 # What is gone on without, when it is cut: the passages found by words alone, or none.
-_CUT_LOSS = {"embedding": 0.0125, "retrieval": 0.0125}
+_CUT_LOSS = {"embedding": 0.015, "retrieval": 0.015}
 _WHOLE = ("ok", "hit", "miss")
 _CUT = ("TIMED_OUT", "cancelled", "lost")
 _CHANGE = re.compile(r"([+-]\d+(?:\.\d+)?)ms")

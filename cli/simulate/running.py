@@ -70,7 +70,12 @@ def curve(scenario: Scenario) -> list[Case]:
         Case(
             scenario,
             terms=replace(
-                shipped, call_loss=shipped.call_loss * call, hop_loss_factor=hop, share=1.0
+                shipped,
+                call_loss=shipped.call_loss * call,
+                # Or the fast model would be asked first, and not second.
+                fast_loss=shipped.fast_loss * max(1.0, call),
+                hop_loss_factor=hop,
+                share=1.0,
             ),
             label=f"call x{call:g}, hop x{hop:g}",
         )

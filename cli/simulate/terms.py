@@ -50,7 +50,7 @@ class Terms:
     hop_loss_factor: float = 1.0
     share: float = 0.2
     hedge_share: float = 0.05
-    crowd_loss: float = 0.0075
+    crowd_loss: float = 0.01
     admits_all: bool = False
     learning: Learning = Learning.CUT
 
