@@ -12,7 +12,8 @@ from cli.simulate.terms import BEST, FAST, STAND_IN, Learning, Terms, ladder_of,
 from cli.simulate.timeline import Parked, Process, Timeline
 from cli.simulate.world import SECOND, Backend, World
 from libs.errors import OverloadedError
-from libs.resilience import Admission, Allowance, Gate, Limiter, Sketches, Ticket
+from libs.resilience import Admission, Allowance, Gate, Limiter, Ticket
+from libs.resilience.sketches import Sketches
 from services.orchestrator.planning.ladder import price
 from services.orchestrator.planning.planner import Planner
 from services.orchestrator.planning.tables import Node, Stage, TextStage, Writing

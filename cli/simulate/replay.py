@@ -14,8 +14,9 @@ from cli.simulate.running import Case
 from cli.simulate.scenario import Hop, Part, Scenario, ScenarioError, Text
 from cli.simulate.terms import Terms
 from cli.simulate.world import Floats
-from libs.resilience import Distribution, Sketch
+from libs.resilience.distribution import Distribution
 from libs.resilience.grid import EDGES
+from libs.resilience.sketch import Sketch
 from libs.values import Account, HopAccount
 
 TODAY, WHAT_IF = "today", "what if"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cli.simulate.scenario import Hop, Scenario, Text
-from libs.resilience import Distribution
+from libs.resilience.distribution import Distribution
 from services.orchestrator.planning.ladder import Ladder, Step, Writer
 from services.orchestrator.planning.planner import Prior
 

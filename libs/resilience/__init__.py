@@ -3,17 +3,17 @@
 Latencies are learned from calls that ended and from those that were cut; extra calls draw
 on one allowance; breakers leave the dead alone; servers let in what they can finish. Pure
 controllers: no gRPC, no tasks; the clock is passed in.
+
+What needs numpy is imported by its module (`distribution`, `sketch`, `sketches`, `grid`): every
+server and client passes through here, and most images have no other use for it.
 """
 
 from libs.resilience.admission import Admission, Gate, Ticket, open_admission
 from libs.resilience.allowance import Allowance
 from libs.resilience.breaker import Breaker, BreakerLimits
 from libs.resilience.codel import Codel
-from libs.resilience.distribution import Distribution
 from libs.resilience.limiter import Limiter, Pace
 from libs.resilience.priority import background, be_background, is_background
-from libs.resilience.sketch import DamagedSketchError, Sketch
-from libs.resilience.sketches import Loaded, Sketches, replace_file
 
 __all__ = [
     "Admission",
@@ -21,18 +21,12 @@ __all__ = [
     "Breaker",
     "BreakerLimits",
     "Codel",
-    "DamagedSketchError",
-    "Distribution",
     "Gate",
     "Limiter",
-    "Loaded",
     "Pace",
-    "Sketch",
-    "Sketches",
     "Ticket",
     "background",
     "be_background",
     "is_background",
     "open_admission",
-    "replace_file",
 ]

@@ -19,7 +19,7 @@ from libs.clients.generation import GenerationClient
 from libs.clients.retrieval import RetrievalClient
 from libs.eventlog import EventLog
 from libs.redislink import open_redis
-from libs.resilience import Sketches, replace_file
+from libs.resilience.sketches import Sketches, replace_file
 from libs.server import Served, run
 from services.orchestrator.catalog import Catalog
 from services.orchestrator.config import OrchestratorConfig

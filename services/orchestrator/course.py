@@ -6,7 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
-from libs.resilience import Allowance, Sketches
+from libs.resilience import Allowance
+from libs.resilience.sketches import Sketches
 from libs.telemetry.metrics import count_plan
 from services.orchestrator.hedging import NEVER_S
 from services.orchestrator.plan import Outline, outline

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from libs.resilience import Distribution
+from libs.resilience.distribution import Distribution
 from libs.values import Degradation, ModelTier, PlannedHop, Quality
 from services.orchestrator.planning.ladder import Ladder, Step, Writer
 from services.orchestrator.planning.planner import Prior

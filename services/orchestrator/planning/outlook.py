@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from libs.resilience import Distribution
+from libs.resilience.distribution import Distribution
 from services.orchestrator.planning.lefts import (
     LEFTS_S,
     UPPERS_S,

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from libs.resilience import Distribution, Sketches
+from libs.resilience.distribution import Distribution
+from libs.resilience.sketches import Sketches
 from services.orchestrator.planning.ladder import Ladder
 from services.orchestrator.planning.tables import Node, build
 

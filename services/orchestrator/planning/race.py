@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from libs.resilience import Distribution
+from libs.resilience.distribution import Distribution
 from services.orchestrator.planning.lefts import LEFTS_S, UPPERS_S, Floats, index
 from services.orchestrator.planning.outlook import LATE, Outlook
 

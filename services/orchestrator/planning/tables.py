@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from libs.resilience import Distribution
+from libs.resilience.distribution import Distribution
 from services.orchestrator.planning.ladder import Ladder, Step, Writer
 from services.orchestrator.planning.lefts import LEFTS_S
 from services.orchestrator.planning.outlook import (

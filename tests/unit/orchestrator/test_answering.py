@@ -8,7 +8,7 @@ from opentelemetry.trace import INVALID_SPAN
 
 from libs.budget import Budget
 from libs.errors import InternalError
-from libs.resilience import Sketches
+from libs.resilience.sketches import Sketches
 from libs.values import ModelTier, Quality, Question
 from libs.values.generation import Model
 from services.orchestrator.answering import Answering, Asked

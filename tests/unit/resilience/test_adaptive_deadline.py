@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from libs.resilience import Sketch
+from libs.resilience.sketch import Sketch
 
 WINDOW = 2_000
 SHIFT, WINDOWS = 10, 30

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from libs.resilience import Distribution, Sketch
+from libs.resilience.distribution import Distribution
 from libs.resilience.grid import index
+from libs.resilience.sketch import Sketch
 
 pytestmark = pytest.mark.prove
 

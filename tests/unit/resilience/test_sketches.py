@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.resilience import Sketches
+from libs.resilience.sketches import Sketches
 
 
 def sketches(max_keys: int = 512) -> Sketches:

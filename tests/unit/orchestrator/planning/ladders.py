@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
-from libs.resilience import Distribution
+from libs.resilience.distribution import Distribution
 from services.orchestrator.planning.ladder import Ladder, Step, Writer
 from services.orchestrator.planning.tables import Node, build
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from libs.resilience import Distribution, Sketches
+from libs.resilience.distribution import Distribution
+from libs.resilience.sketches import Sketches
 from services.orchestrator.planning.ladder import Ladder
 from services.orchestrator.planning.planner import Planner
 from services.orchestrator.planning.tables import Node, Stage, TextStage

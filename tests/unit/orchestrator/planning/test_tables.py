@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libs.resilience import Distribution
+from libs.resilience.distribution import Distribution
 from libs.resilience.grid import EDGES
 from services.orchestrator.planning.ladder import Ladder
 from services.orchestrator.planning.lefts import LEFTS_S
