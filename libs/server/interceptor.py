@@ -123,7 +123,8 @@ class Guard(aio.ServerInterceptor):
             finally:
                 if ticket is not None:
                     ticket.leave(cut=code in _CUT)
-                span.end(code)
+                # What comes back is sent only once this has returned.
+                span.end_soon(code)
 
         return serve
 

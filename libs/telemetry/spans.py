@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 import time
@@ -113,12 +114,12 @@ class _CallSpan:
             method, context, kind, {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: method}
         )
 
-    def _end(self, code: str) -> float | None:
+    def _end(self, code: str, ended_ns: int | None = None) -> float | None:
         if self._ended:
             return None
         self._ended = True
         set_code(self.span, code)
-        self.span.end()
+        self.span.end(ended_ns)
         return time.perf_counter() - self.started_s
 
 
@@ -137,9 +138,18 @@ class ServerSpan(_CallSpan):
         otel_context.attach(trace.set_span_in_context(self.span))
         metrics.count_in_flight(1)
 
-    def end(self, code: str) -> None:
-        """End the span with the call's status code."""
-        duration_s = self._end(code)
+    def end_soon(self, code: str) -> None:
+        """End the span as of now, but in the loop's next pass: the response goes first."""
+        asyncio.get_running_loop().call_soon(self.end, code, time.time_ns())
+
+    def end(self, code: str, ended_ns: int | None = None) -> None:
+        """End the span with the call's status code.
+
+        Args:
+            code: name of the status.
+            ended_ns: when the call ended, in nanoseconds of the wall clock; None is now.
+        """
+        duration_s = self._end(code, ended_ns)
         if duration_s is not None:
             metrics.count_in_flight(-1)
             metrics.observe_server(self.method, code, duration_s, self.queue_s)

@@ -243,6 +243,8 @@ class NoSpan:
 
     def end(self, code: str) -> None: ...
 
+    def end_soon(self, code: str) -> None: ...
+
 
 @pytest.fixture
 async def contrib_mesh(
