@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from libs.errors import EventLogUnavailableError, FencedError, RunNotFoundError
-from libs.eventlog import EventLog
+from libs.eventlog import EventLog, Whole
 from libs.redislink import open_redis
 from tests.support.valkey import Valkey
 
@@ -77,3 +77,23 @@ async def test_a_dead_redis_is_said_and_survived(valkey: Valkey) -> None:
         await asyncio.to_thread(valkey.start)
         await log.open("acme", "r1", [b"one"])
         assert await log.exists("acme", "r1")
+
+
+async def test_logs_written_together_are_each_whole_or_refused(log: EventLog) -> None:
+    await log.open("acme", "r2", [b"old"])
+    names = ("r1", "r2", "r3")
+    outcomes = await log.write([Whole("acme", name, [b"one", b"two"]) for name in names])
+    assert [type(each) for each in outcomes] == [type(None), FencedError, type(None)]
+    assert await log.read("acme", "r1") == [(1, b"one"), (2, b"two")]
+    assert await log.read("acme", "r2") == [(1, b"old")]
+    assert await log.read("acme", "r3") == [(1, b"one"), (2, b"two")]
+
+
+async def test_logs_written_together_meet_a_dead_redis_and_survive_it(valkey: Valkey) -> None:
+    async with open_redis(valkey.url, timeout_s=1) as redis:
+        log = EventLog(redis, kind="run", ttl_s=60)
+        await asyncio.to_thread(valkey.kill)
+        with pytest.raises(EventLogUnavailableError):
+            await log.write([Whole("acme", "r1", [b"one"])])
+        await asyncio.to_thread(valkey.start)
+        assert await log.write([Whole("acme", "r1", [b"one"])]) == [None]
