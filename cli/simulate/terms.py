@@ -45,7 +45,7 @@ class Terms:
 
     fast_loss: float = 0.03
     win_loss: float = 0.01
-    call_loss: float = 0.03
+    call_loss: float = 0.031
     stand_in_loss: float = 0.1
     hop_loss_factor: float = 1.0
     share: float = 0.2
