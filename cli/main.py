@@ -235,7 +235,9 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
         list[str] | None, typer.Option("--way", help="Only this one; repeatable; default all.")
     ] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder to draw pictures into.")] = None,
-    last: Annotated[int, typer.Option(min=1, help="With --replay: of so many answers.")] = 1000,
+    last: Annotated[
+        int, typer.Option(min=1, max=1000, help="With --replay: of so many answers.")
+    ] = 500,
     what_if: Annotated[
         list[str] | None, typer.Option("--what-if", help="With --replay: hop=-20ms, share=0.1.")
     ] = None,

@@ -22,7 +22,7 @@ from cli.tracing import ANSWERS, LIMIT_S
 from libs.clients.traces import TracesClient
 from libs.values import Account
 from libs.values.account_json import account_from_json
-from libs.values.traces import ACCOUNT_ATTRIBUTE, ALL_TENANTS
+from libs.values.traces import ACCOUNT_ATTRIBUTE, ALL_TENANTS, Span
 
 # A tenth with fewer plans says little of how well they agree.
 _LEAST_COUNT = 500
@@ -67,14 +67,18 @@ def cases_of(order: Order) -> list[Case]:
 
 
 async def read_accounts(place: Place, count: int) -> list[Account]:
-    """Return the accounts of the newest answers that the trace store holds."""
+    """Return the accounts of the newest answers that the mesh's trace store holds."""
     async with connected(place, "traces") as connection:
-        client = TracesClient(connection)
-        found = [
-            await client.list(ALL_TENANTS, limit=count, root_name=name, limit_s=LIMIT_S)
-            for name in ANSWERS
-        ]
-    told = [span.attributes.get(ACCOUNT_ATTRIBUTE) for spans in found for span in spans]
+        return await accounts_of(TracesClient(connection), count)
+
+
+async def accounts_of(client: TracesClient, count: int) -> list[Account]:
+    """Return the accounts of the newest answers, however they were asked."""
+    spans: list[Span] = []
+    for name in ANSWERS:
+        spans += await client.list(ALL_TENANTS, limit=count, root_name=name, limit_s=LIMIT_S)
+    newest = sorted(spans, key=lambda span: span.start_ns, reverse=True)
+    told = [span.attributes.get(ACCOUNT_ATTRIBUTE) for span in newest]
     return [account_from_json(each) for each in told if isinstance(each, str)][:count]
 
 

@@ -1,12 +1,23 @@
+import asyncio
 import random
+import time
+from pathlib import Path
 
 import pytest
 
 from cli.simulate.replay import TODAY, WHAT_IF, changes_of, recorded_s, replayed
 from cli.simulate.running import Result, simulate
 from cli.simulate.scenario import ScenarioError
-from cli.simulating import results_json
+from cli.simulating import accounts_of, results_json
+from cli.tracing import ANSWERS
+from libs.clients import Connection
+from libs.clients.traces import TracesClient
+from libs.server.testing import serving
 from libs.values import Account, HopAccount, Piece, PieceKind
+from libs.values.account_json import account_to_json
+from libs.values.traces import ACCOUNT_ATTRIBUTE, Span
+from services.traces.servicer import TracesServicer
+from services.traces.store import SpanStore
 
 
 def account(number: int, *, hedged: bool = False) -> Account:
@@ -102,3 +113,29 @@ def test_results_can_be_read_by_a_program() -> None:
     told = results_json(side_by_side(ACCOUNTS), 1)
     assert '"way": "today"' in told
     assert "NaN" not in told
+
+
+def root(number: int) -> Span:
+    return Span(
+        trace_id=f"{number:032x}",
+        span_id=f"{number:016x}",
+        parent_span_id="",
+        name=ANSWERS[number % 2],
+        service="edge",
+        start_ns=time.time_ns() + number,
+        duration_ns=1_000_000,
+        status="OK",
+        kind="SERVER",
+        attributes={ACCOUNT_ATTRIBUTE: account_to_json(ACCOUNTS[number])},
+    )
+
+
+async def test_accounts_are_read_from_the_trace_store(tmp_path: Path) -> None:
+    store = await asyncio.to_thread(SpanStore.open, tmp_path)
+    await asyncio.to_thread(store.add, [root(number) for number in range(1, 41)], time.time())
+    servicer = TracesServicer(store, settle_s=0.0, clock=time.time)
+    async with serving(servicer.register) as address, Connection.open(address) as connection:
+        found = await accounts_of(TracesClient(connection), 30)
+    await asyncio.to_thread(store.close)
+    assert len(found) == 30
+    assert found[0] == ACCOUNTS[40]
