@@ -40,6 +40,8 @@ Context = Any
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 _LOG = logging.getLogger(__name__)
+# Nothing is begun with less: it would be over before it could answer.
+_LEAST_S = 0.0005
 # gRPC ends a call at its deadline, but on a busy machine its own timers come a tenth of a
 # second late. What it has not ended this long after is ended here.
 _OVERDUE_S = 0.010
@@ -192,7 +194,7 @@ class Guard(aio.ServerInterceptor):
         _describe(span.span, identity.name, tenant_id, remaining_s, span.queue_s)
         budget = None if remaining_s is None else Budget.of(remaining_s)
         if budget is not None:
-            budget.require(0.0, method)
+            budget.require(_LEAST_S, method)
         is_background = header.get(names.PRIORITY) == BACKGROUND
         try:
             ticket = gate.admit(

@@ -12,7 +12,7 @@ from libs.telemetry.metrics import count_plan
 from services.orchestrator.hedging import NEVER_S
 from services.orchestrator.plan import Outline, outline
 from services.orchestrator.planning.calibration import Calibration
-from services.orchestrator.planning.ladder import Ladder
+from services.orchestrator.planning.ladder import Ladder, price
 from services.orchestrator.planning.planner import Planner, Prior
 from services.orchestrator.planning.tables import Node, Stage, TextStage, Writing
 
@@ -42,20 +42,24 @@ class Courses:
     def __init__(self, sketches: Sketches, clock: Callable[[], float]) -> None:
         self.sketches = sketches
         self.planner = Planner(sketches, clock)
-        self.backups = Allowance(_BACKUP_SHARE, _BURST)
+        self.backups = Allowance(_BACKUP_SHARE, _BURST, reserve=_BURST)
         self.calibration = Calibration()
         self._lesser: Counter[str] = Counter()
 
     def course(self, ladder: Ladder, prior: Prior, under_way: int) -> Course:
         """Return the course of a new run, while `under_way` others are answered."""
         band = sum(under_way >= most for most in _BANDS)
+        # A plan does not count on a second call that an empty purse would refuse it.
+        ladder = ladder.priced(price(self.backups.available, _BURST))
         return Course(self, self.planner.tables(ladder, prior, band), band)
 
     async def keep_current(self) -> None:
         """Make tables anew as latencies change; runs until cancelled."""
         while True:
             await asyncio.sleep(_REFRESH_S)
-            self.planner.refresh()
+            for due in self.planner.stale():
+                # From copies, in a thread: nobody's answer waits for milliseconds of arithmetic.
+                self.planner.adopt(due, await asyncio.to_thread(due.build))
 
     def probes(self, hop: str) -> bool:
         """Count a lesser choice at a hop; return True if the better one is to be tried."""
