@@ -404,7 +404,6 @@ class Answering:
 
     def _contest(self, tier: ModelTier, how: HowToWrite, ground: Ground) -> Contest:
         """Return a text in the making, that a second writer may join if `how` says so."""
-        granted_s = self._clocks(tier, how).total_s
         is_first = tier is tier_of(how.writer)
 
         def emit(event: TextDelta | Citation) -> None:
@@ -412,19 +411,16 @@ class Answering:
             self._report.text(event)
 
         def second() -> Writing | None:
-            if not self._course.takes_backup():
-                return None
-            # What the best model would have written is not what is shown, should this win.
-            return self._writing(ModelTier.FAST, granted_s, emit)
+            return self._writing(ModelTier.FAST, emit) if self._course.takes_backup() else None
 
-        first = self._writing(tier, granted_s, emit)
+        first = self._writing(tier, emit)
         after_s = how.hedge_after_s if is_first else float("inf")
         self._report.quality = ground.quality(tier)
         contest = Contest(first, second, after_s, emit)
         return contest
 
-    def _writing(self, tier: ModelTier, granted_s: float, emit: Emit) -> Writing:
-        record = self._ledger.start(GENERATION, granted_s)
+    def _writing(self, tier: ModelTier, emit: Emit) -> Writing:
+        record = self._ledger.start(GENERATION, self._end_s())
         return Writing(self._clients.generation, tier, record, emit)
 
     async def _waited(self, contest: Contest, ground: Ground, clocks: Clocks) -> Written:
@@ -461,7 +457,7 @@ class Answering:
 
     def _clocks(self, tier: ModelTier, how: HowToWrite) -> Clocks:
         """Return the clocks of a text; a model leaves time to do without it."""
-        total_s = max(0.0, self._budget.remaining_s() - self._reserve_s)
+        total_s = self._end_s()
         if self._ledger.first_text_at_s is not None:
             # Text was shown and withdrawn: what counts now is the end.
             return Clocks(total_s, total_s)
@@ -512,6 +508,10 @@ class Answering:
 
     def _hedge(self, hop: str, may: Callable[[], bool]) -> Hedge:
         return Hedge(self._course.hedge_after_s(hop), may)
+
+    def _end_s(self) -> float:
+        """Return the seconds that are left until the last event has to be sent."""
+        return max(0.0, self._budget.remaining_s() - self._reserve_s)
 
     def _lookup_limit_s(self, hop: str) -> float:
         """Return a lookup's limit: a cache that is slow must not cost what a miss costs."""

@@ -11,7 +11,6 @@ from libs.resilience.sketches import Sketches
 from libs.telemetry.metrics import count_plan
 from services.orchestrator.hedging import NEVER_S
 from services.orchestrator.plan import Outline, outline
-from services.orchestrator.planning.calibration import Calibration
 from services.orchestrator.planning.ladder import Ladder, price
 from services.orchestrator.planning.planner import Planner, Prior
 from services.orchestrator.planning.tables import Node, Stage, TextStage, Writing
@@ -36,14 +35,12 @@ class Courses:
         sketches: what hops have cost.
         planner: the tables made from that.
         backups: second calls to the fast model.
-        calibration: what plans promised, and what came of it.
     """
 
     def __init__(self, sketches: Sketches, clock: Callable[[], float]) -> None:
         self.sketches = sketches
         self.planner = Planner(sketches, clock)
         self.backups = Allowance(_BACKUP_SHARE, _BURST, reserve=_BURST)
-        self.calibration = Calibration()
         self._lesser: Counter[str] = Counter()
 
     def course(self, ladder: Ladder, prior: Prior, under_way: int) -> Course:
@@ -145,7 +142,6 @@ class Course:
 
     def judge(self, promised: float, *, kept: bool) -> None:
         """Note what came of a plan that no stored answer cut short."""
-        self._courses.calibration.add(promised, kept=kept)
         count_plan(promised, kept=kept)
 
     def _stage(self, hop: str) -> Stage | None:
