@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from libs.budget import Budget
 from libs.errors import EventLogUnavailableError, MeshError
@@ -70,6 +71,7 @@ class Following:
         self._report = report
         self._leaders_left = _MOST_LEADERS
         self._has_shown = False
+        self._ended = ""
 
     @property
     def wait_s(self) -> float | None:
@@ -85,6 +87,7 @@ class Following:
         """Follow or lead whoever asks the same; see `Flights.board`."""
         if self._flights is None:
             return Boarded(Part.ALONE, "OFF")
+        passenger = replace(passenger, ended=self._ended)
         boarded = await self._flights.board(self._name, passenger)
         if boarded.part is not Part.FOLLOWS:
             record.end(boarded.reason or "lead")
@@ -130,6 +133,7 @@ class Following:
         finally:
             record.end("cancelled")
         if completed is None or self._must_go_on(completed, budget):
+            self._ended = "" if completed is None else flight.run_id
             self._withdraw(LEADER_LOST)
             return False
         self._end(flight, completed)

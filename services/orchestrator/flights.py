@@ -69,12 +69,14 @@ class Passenger:
         offer: what it promises if it leads, as of now.
         needs: what it needs of a leader.
         promise: tells the seconds from now in which its first text is due, for later.
+        ended: a leader that it has followed to an end that is not its own.
     """
 
     run: Run
     offer: Offer
     needs: Offer
     promise: Callable[[], float]
+    ended: str = ""
 
 
 class Flight:
@@ -95,6 +97,14 @@ class Flight:
     def run_id(self) -> str:
         """The leading run's name."""
         return "" if self.source is None else self.source.run_id
+
+    @property
+    def is_over(self) -> bool:
+        """True if its leader has ended, or is about to, with nothing that others share."""
+        source = self.source
+        if source is None or _is_shared(source):
+            return False
+        return _has_ended(source) or _end_of(source.events) is not None
 
     def begin(self, source: Run, offer: Offer, at_s: float) -> None:
         """Note whom to follow, and what was promised at `at_s`."""
@@ -170,7 +180,7 @@ class Flights:
             passenger: who boards.
         """
         flight = self._here.get(name)
-        if flight is None:
+        if flight is None or flight.is_over:
             flight = self._here[name] = Flight(name)
             flight.claim = self._spawn(self._claim(flight, passenger))
         if flight.claim is not None and not flight.claim.done():
@@ -241,7 +251,9 @@ class Flights:
         if self._clock() < self._leave_alone_until_s:
             return None, False
         try:
-            held = await self._leases.claim(name, passenger.run.run_id, passenger.offer)
+            held = await self._leases.claim(
+                name, passenger.run.run_id, passenger.offer, ended=passenger.ended
+            )
         except EventLogUnavailableError:
             self._leave_redis_alone()
             return None, False

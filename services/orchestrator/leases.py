@@ -40,10 +40,10 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 local left = redis.call('ZCARD', KEYS[2])
 """
 # ARGV of all: run, replica, ms that a lease and a reader live, and what follows here.
-# ARGV: quality, ms to the first text, the flight's name.
+# ARGV: quality, ms to the first text, the flight's name, a run that is known to have ended.
 _CLAIM = f"""{_NOW}
 local held = redis.call('HMGET', KEYS[1], 'run', 'replica', 'quality', 'text_at')
-if held[1] then
+if held[1] and held[1] ~= ARGV[7] then
   {_READ_ON}
   redis.call('PUBLISH', 'hasten:flight:' .. held[2], ARGV[6])
   return {{held[1], held[3], string.format('%.0f', held[4] - now)}}
@@ -121,13 +121,19 @@ class Leases:
             for text in (_CLAIM, _RENEW, _RELEASE, _FOLLOW, _LEAVE)
         }
 
-    async def claim(self, name: str, run_id: str, offer: Offer) -> Held | None:
+    async def claim(self, name: str, run_id: str, offer: Offer, *, ended: str = "") -> Held | None:
         """Take the lease and return None; or return who holds it, and be a reader of theirs.
+
+        Args:
+            name: the flight.
+            run_id: who would lead it.
+            offer: what that run promises.
+            ended: a run whose lease counts no more: its end was seen.
 
         Raises:
             EventLogUnavailableError: Redis does not answer.
         """
-        held = await self._call(_CLAIM, name, run_id, *_promise(offer), name)
+        held = await self._call(_CLAIM, name, run_id, *_promise(offer), name, ended)
         if not held:
             return None
         holder, quality, in_ms = (bytes(each).decode() for each in held)

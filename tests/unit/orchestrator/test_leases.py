@@ -105,3 +105,13 @@ async def test_a_dead_redis_is_said(valkey: Valkey) -> None:
         await asyncio.to_thread(valkey.kill)
         with pytest.raises(EventLogUnavailableError):
             await leases.claim(NAME, "r1", OFFER)
+
+
+async def test_a_lease_of_a_run_whose_end_was_seen_counts_no_more(
+    leases: Leases, elsewhere: Leases
+) -> None:
+    await leases.claim(NAME, "r1", OFFER)
+    assert await elsewhere.claim(NAME, "r2", OFFER, ended="another") is not None
+    assert await elsewhere.claim(NAME, "r2", OFFER, ended="r1") is None
+    await leases.release(NAME, "r1", always=True)
+    assert await leases.follow(NAME, "r2") is not None
