@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -25,6 +26,8 @@ from services.orchestrator.runlog import RunLog
 _LOG = logging.getLogger(__name__)
 # A lease is renewed so many times in its life: two renewals may be late.
 _RENEWALS = 3
+# So often in the life of a lease it is looked whether its leader lives.
+_LOOKS = 6
 # Added to what is left of a lease before it is looked at again: then it is gone for certain.
 _EXPIRED_S = 0.002
 # In so many steps it is waited for Redis; in each the loop hears what has come.
@@ -205,8 +208,11 @@ class Flights:
         """Give up what is left: its followers elsewhere lead anew at once."""
         for task in list(self._tasks):
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._lease_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._lease_s):
+                # Those that are cancelled have something to tell Redis, in tasks of their own.
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
 
     def _part_in(self, flight: Flight, passenger: Passenger) -> Boarded:
         if flight.source is passenger.run:
@@ -373,7 +379,7 @@ class Flights:
             left_s = await self._leases.follow(name, run_id)
             if left_s is None:
                 return
-            await asyncio.sleep(min(left_s + _EXPIRED_S, self._lease_s / _RENEWALS))
+            await asyncio.sleep(min(left_s + _EXPIRED_S, self._lease_s / _LOOKS))
 
     async def _has_end(self, mirror: Run) -> bool:
         """Take in what the log has beyond; return whether that is the end."""

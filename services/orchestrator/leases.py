@@ -1,5 +1,8 @@
 """Who leads a flight, as Redis knows it: a lease that lives only while it is renewed.
 
+It also ends with the connection on which its replica listens: a killed process is noticed
+at once, a frozen one when the lease expires.
+
 The name of the leading run is the fencing token: no two runs share it, and every script
 changes a lease only for the run that holds it. Whoever was replaced can neither renew nor
 end the lease of the next. Points in time are those of Redis, so no two clocks need to agree.
@@ -26,9 +29,21 @@ _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 """
+# A replica listens on a channel of its own. When its process dies, Redis sees the connection
+# end long before the lease does. What was not heard from here (another node of a cluster) is
+# never taken for dead.
+_LISTENERS = """
+local function listeners(replica)
+  return redis.call('PUBSUB', 'NUMSUB', 'hasten:flight:' .. replica)[2]
+end
+local function is_dead()
+  local leader = redis.call('HMGET', KEYS[1], 'replica', 'heard')
+  return tonumber(leader[2] or 0) > 0 and listeners(leader[1]) == 0
+end
+"""
 _TAKE = """
 redis.call('HSET', KEYS[1], 'run', ARGV[1], 'replica', ARGV[2], 'quality', ARGV[4],
-  'text_at', now + ARGV[5])
+  'text_at', now + ARGV[5], 'heard', listeners(ARGV[2]))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 """
 _READ_ON = """
@@ -41,9 +56,9 @@ local left = redis.call('ZCARD', KEYS[2])
 """
 # ARGV of all: run, replica, ms that a lease and a reader live, and what follows here.
 # ARGV: quality, ms to the first text, the flight's name, a run that is known to have ended.
-_CLAIM = f"""{_NOW}
+_CLAIM = f"""{_NOW}{_LISTENERS}
 local held = redis.call('HMGET', KEYS[1], 'run', 'replica', 'quality', 'text_at')
-if held[1] and held[1] ~= ARGV[7] then
+if held[1] and held[1] ~= ARGV[7] and not is_dead() then
   {_READ_ON}
   redis.call('PUBLISH', 'hasten:flight:' .. held[2], ARGV[6])
   return {{held[1], held[3], string.format('%.0f', held[4] - now)}}
@@ -53,7 +68,7 @@ redis.call('DEL', KEYS[2])
 return {{}}
 """
 # ARGV: quality, ms to the first text. A lease that expired and nobody took is taken again.
-_RENEW = f"""{_NOW}
+_RENEW = f"""{_NOW}{_LISTENERS}
 local run = redis.call('HGET', KEYS[1], 'run')
 if run and run ~= ARGV[1] then return -1 end
 {_TAKE}{_LEFT}
@@ -67,8 +82,8 @@ if left > 0 and ARGV[4] ~= '1' then return left end
 redis.call('DEL', KEYS[1], KEYS[2])
 return 0
 """
-_FOLLOW = f"""{_NOW}
-if redis.call('HGET', KEYS[1], 'run') ~= ARGV[1] then return -1 end
+_FOLLOW = f"""{_NOW}{_LISTENERS}
+if redis.call('HGET', KEYS[1], 'run') ~= ARGV[1] or is_dead() then return -1 end
 {_READ_ON}
 return redis.call('PTTL', KEYS[1])
 """

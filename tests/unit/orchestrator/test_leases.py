@@ -115,3 +115,28 @@ async def test_a_lease_of_a_run_whose_end_was_seen_counts_no_more(
     assert await elsewhere.claim(NAME, "r2", OFFER, ended="r1") is None
     await leases.release(NAME, "r1", always=True)
     assert await leases.follow(NAME, "r2") is not None
+
+
+async def test_a_lease_ends_with_the_connection_that_its_replica_listens_on(
+    redis_url: str, leases: Leases
+) -> None:
+    """A killed process is noticed long before its lease expires."""
+    async with open_redis(redis_url, timeout_s=2) as doomed:
+        leading = Leases(doomed, lease_s=60.0)
+        listening = asyncio.create_task(leading.listen(lambda _: None))
+
+        async def is_listening() -> bool:
+            channels: list[bytes] = await doomed.pubsub_channels("hasten:flight:*")
+            return bool(channels)
+
+        await until(is_listening)
+        assert await leading.claim(NAME, "r1", OFFER) is None
+        assert await leases.follow(NAME, "r1") is not None
+        listening.cancel()
+        await asyncio.wait({listening})
+
+    async def is_lost() -> bool:
+        return await leases.follow(NAME, "r1") is None
+
+    await until(is_lost)
+    assert await leases.claim(NAME, "r2", OFFER) is None
