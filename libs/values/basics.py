@@ -16,7 +16,9 @@ class Quality(IntEnum):
     EXTRACTIVE = 40
     FAST_LEXICAL = 45
     FAST = 50
+    BRIEF_LEXICAL = 55
     LEXICAL = 60
+    BRIEF = 80
     FULL = 90
 
 

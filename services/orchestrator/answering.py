@@ -49,14 +49,15 @@ from services.orchestrator.ledger import CUT, HopRecord
 from services.orchestrator.lookups import LeaderFound, Lookups, StoredAnswerFound
 from services.orchestrator.plan import (
     EMBEDDING,
+    EXTRACTIVE,
+    FAST,
     GENERATION,
     LEAD,
     NO_TIME,
     PROMPT,
     RETRIEVAL,
-    RUNG_OF,
     SEMANTIC,
-    tier_of,
+    TIER_OF,
 )
 from services.orchestrator.planning.tables import Writing as HowToWrite
 from services.orchestrator.policy import Policy
@@ -161,7 +162,7 @@ class Answering:
             await self._board()
             vector = await self._embed()
             ground = await self._find(vector)
-            prompt = self._prompt(self._outline.rungs.tier, ground)
+            prompt = self._prompt(self._outline.rungs.writer, ground)
             await self._look_up_prompt(prompt)
             written = await self._write(ground)
         except LeaderFound as found:
@@ -376,19 +377,20 @@ class Answering:
         """
         how = self._how_to_write(ground)
         self._course.writes()
-        tiers = [tier_of(how.writer)]
-        if ground.passages and tiers[0] is not ModelTier.EXTRACTIVE:
-            tiers.append(ModelTier.EXTRACTIVE)
-        for tier in tiers:
-            if ground.quality(tier) < self._question.minimum_quality:
+        self._report.settle(ground.rungs(how.writer.rung))
+        rungs = [how.writer.rung]
+        if ground.passages and rungs[0] != EXTRACTIVE:
+            rungs.append(EXTRACTIVE)
+        for rung in rungs:
+            if ground.quality(rung) < self._question.minimum_quality:
                 raise Refused("BELOW_MINIMUM")
-            contest = self._contest(tier, how, ground)
+            contest = self._contest(rung, how, ground)
             try:
-                written = await self._waited(contest, ground, self._clocks(tier, how))
+                written = await self._waited(contest, ground, self._clocks(rung, how))
             except MeshError as error:
                 self._lose(GENERATION, error)
                 broken = contest.leader.written
-                if self._is_all_there_is(broken, tier):
+                if self._is_all_there_is(broken, rung):
                     return broken.ended(FinishReason.INTERRUPTED)
                 continue
             self._stage(GENERATION, contest.leader.record.outcome)
@@ -398,37 +400,37 @@ class Answering:
     def _how_to_write(self, ground: Ground) -> HowToWrite:
         """Decide who writes; without passages, only a model can."""
         how = self._course.text(self._left_s())
-        if not ground.passages and tier_of(how.writer) is ModelTier.EXTRACTIVE:
+        if not ground.passages and how.writer.rung == EXTRACTIVE:
             return self._course.first_writer(self._left_s())
         return how
 
-    def _contest(self, tier: ModelTier, how: HowToWrite, ground: Ground) -> Contest:
+    def _contest(self, rung: str, how: HowToWrite, ground: Ground) -> Contest:
         """Return a text in the making, that a second writer may join if `how` says so."""
-        is_first = tier is tier_of(how.writer)
+        is_first = rung == how.writer.rung
 
         def emit(event: TextDelta | Citation) -> None:
-            self._report.quality = ground.quality(contest.leader.tier)
+            self._report.quality = ground.quality(contest.leader.rung)
             self._report.text(event)
 
         def second() -> Writing | None:
-            return self._writing(ModelTier.FAST, emit) if self._course.takes_backup() else None
+            return self._writing(FAST, emit) if self._course.takes_backup() else None
 
-        first = self._writing(tier, emit)
+        first = self._writing(rung, emit)
         after_s = how.hedge_after_s if is_first else float("inf")
-        self._report.quality = ground.quality(tier)
+        self._report.quality = ground.quality(rung)
         contest = Contest(first, second, after_s, emit)
         return contest
 
-    def _writing(self, tier: ModelTier, emit: Emit) -> Writing:
+    def _writing(self, rung: str, emit: Emit) -> Writing:
         record = self._ledger.start(GENERATION, self._end_s())
-        return Writing(self._clients.generation, tier, record, emit)
+        return Writing(self._clients.generation, rung, record, emit)
 
     async def _waited(self, contest: Contest, ground: Ground, clocks: Clocks) -> Written:
         """Wait for a text, and note in the ledger for whom."""
         since_s = self._budget.clock()
         first = contest.leader
         try:
-            written = await contest.run(lambda tier: self._prompt(tier, ground), clocks)
+            written = await contest.run(lambda rung: self._prompt(rung, ground), clocks)
         finally:
             self._ledger.waited(since_s, contest.leader.record)
             self._learn_silence(contest)
@@ -441,32 +443,31 @@ class Answering:
         for writing in contest.writings:
             outcome, used_s = writing.record.outcome, writing.record.used_s(self._budget.clock())
             if not writing.written.events and outcome in CUT:
-                self._course.learn(GENERATION, RUNG_OF[writing.tier], used_s, True)
+                self._course.learn(GENERATION, writing.rung, used_s, True)
 
-    def _is_all_there_is(self, written: Written, tier: ModelTier) -> bool:
+    def _is_all_there_is(self, written: Written, rung: str) -> bool:
         """Return whether a broken text stays; else what was shown of it is withdrawn."""
         if not written.events:
             return False
         costs = self._policy.costs
-        if tier is ModelTier.EXTRACTIVE or self._budget.remaining_s() < (
-            costs.extract + costs.deliver
-        ):
+        if rung == EXTRACTIVE or self._budget.remaining_s() < (costs.extract + costs.deliver):
             return True
         self._report.revise(Revised("MODEL_INTERRUPTED"))
         return False
 
-    def _clocks(self, tier: ModelTier, how: HowToWrite) -> Clocks:
+    def _clocks(self, rung: str, how: HowToWrite) -> Clocks:
         """Return the clocks of a text; a model leaves time to do without it."""
         total_s = self._end_s()
         if self._ledger.first_text_at_s is not None:
             # Text was shown and withdrawn: what counts now is the end.
             return Clocks(total_s, total_s)
-        if tier is tier_of(how.writer):
+        if rung == how.writer.rung:
             return Clocks(min(how.give_up_after_s, total_s), total_s)
         return Clocks(self._left_s(), total_s)
 
-    def _prompt(self, tier: ModelTier, ground: Ground) -> Prompt:
-        return prompt_of(self._question, self._policy, tier, ground.passages)
+    def _prompt(self, rung: str, ground: Ground) -> Prompt:
+        passages = ground.read_by(rung)
+        return prompt_of(self._question, self._policy, TIER_OF[rung], passages)
 
     def _complete(
         self, written: Written, ground: Ground, prompt: Prompt, vector: Embeddings | None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from libs.values import ModelTier, Passage, Quality, Sources, SourceVersion
+from libs.values import Passage, Quality, Sources, SourceVersion
 from libs.values.retrieval import PassageList, SearchStage
-from services.orchestrator.plan import Rungs
+from services.orchestrator.plan import BRIEF, Rungs
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,20 @@ class Ground:
         read = {passage.document_id: passage.document_version for passage in self.passages}
         return tuple(SourceVersion(self.collection, *each) for each in read.items())
 
-    def quality(self, tier: ModelTier) -> Quality:
-        """Return the quality of an answer that `tier` writes from here."""
+    def quality(self, writer: str) -> Quality:
+        """Return the quality of an answer that is written from here on some rung."""
         if not self.passages:
             return Quality.UNSUPPORTED
-        return Rungs(dense=self.stage is not SearchStage.LEXICAL, tier=tier).quality
+        return self.rungs(writer).quality
+
+    def rungs(self, writer: str) -> Rungs:
+        """Return the way that was taken, if `writer` goes on from here."""
+        return Rungs(dense=self.stage is not SearchStage.LEXICAL, writer=writer)
+
+    def read_by(self, writer: str) -> tuple[Passage, ...]:
+        """Return the passages that are read on some rung: the first half of them, or all."""
+        count = len(self.passages)
+        return self.passages[: (count + 1) // 2] if writer == BRIEF else self.passages
 
 
 NO_GROUND = Ground()

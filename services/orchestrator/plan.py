@@ -9,29 +9,42 @@ from dataclasses import dataclass, fields
 from libs.resilience.distribution import Distribution
 from libs.values import Degradation, ModelTier, PlannedHop, Quality
 from services.orchestrator.planning.ladder import Ladder, Step, Writer
-from services.orchestrator.planning.planner import Prior
+from services.orchestrator.planning.planner import Like, Prior
 from services.orchestrator.planning.tables import Node, Stage
 from services.orchestrator.policy import Costs, Losses, Policy
 
 NO_TIME = "NO_TIME"
+# The model reads half of the passages: it says its first word sooner.
+FEWER_PASSAGES = "FEWER_PASSAGES"
 EMBEDDING, RETRIEVAL, GENERATION = "embedding", "retrieval", "generation"
 EXACT, SEMANTIC, PROMPT = "cache.exact", "cache.semantic", "cache.prompt"
 
 # Rungs whose latencies are told apart. The semantic lookup leads alone for a moment, or is
 # not made at all; a search has its list by words before the one by words and meaning.
 LEAD, NONE, DENSE, LEXICAL, ONE = "lead", "none", "dense", "lexical", "one"
-RUNG_OF = {ModelTier.BEST: "best", ModelTier.FAST: "fast", ModelTier.EXTRACTIVE: "extractive"}
-_TIER_OF = {rung: tier for tier, rung in RUNG_OF.items()}
+# What writes: the best model, the same over fewer passages, and so on.
+BEST, BRIEF, FAST, EXTRACTIVE = "best", "brief", "fast", "extractive"
+TIER_OF = {
+    BEST: ModelTier.BEST,
+    BRIEF: ModelTier.BEST,
+    FAST: ModelTier.FAST,
+    EXTRACTIVE: ModelTier.EXTRACTIVE,
+}
+# The best model's time over half of the passages, of its time over all of them, until it is
+# known: a part of that time is spent on reading them, the rest on the way and in a queue.
+_BRIEF_SHARE = 0.85
 # The 99th percentile of the latency targets is three times their median.
 _P99_OF_MEDIAN = 3.0
 
 _QUALITIES = {
-    (True, ModelTier.BEST): Quality.FULL,
-    (False, ModelTier.BEST): Quality.LEXICAL,
-    (True, ModelTier.FAST): Quality.FAST,
-    (False, ModelTier.FAST): Quality.FAST_LEXICAL,
-    (True, ModelTier.EXTRACTIVE): Quality.EXTRACTIVE,
-    (False, ModelTier.EXTRACTIVE): Quality.EXTRACTIVE_LEXICAL,
+    (True, BEST): Quality.FULL,
+    (False, BEST): Quality.LEXICAL,
+    (True, BRIEF): Quality.BRIEF,
+    (False, BRIEF): Quality.BRIEF_LEXICAL,
+    (True, FAST): Quality.FAST,
+    (False, FAST): Quality.FAST_LEXICAL,
+    (True, EXTRACTIVE): Quality.EXTRACTIVE,
+    (False, EXTRACTIVE): Quality.EXTRACTIVE_LEXICAL,
 }
 
 
@@ -41,16 +54,21 @@ class Rungs:
 
     Attributes:
         dense: True if passages are found by meaning too, not by words alone.
-        tier: what writes the text.
+        writer: what writes the text, and from how much.
     """
 
     dense: bool
-    tier: ModelTier
+    writer: str
 
     @property
     def quality(self) -> Quality:
         """The quality of an answer made this way."""
-        return _QUALITIES[self.dense, self.tier]
+        return _QUALITIES[self.dense, self.writer]
+
+    @property
+    def tier(self) -> ModelTier:
+        """The tier that writes."""
+        return TIER_OF[self.writer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +109,8 @@ def ladder_of(
         reads: True if stored answers may serve.
         hedged: hops that have a second backend to ask.
     """
-    best, loss = tiers[0], policy.losses.lexical
-    lexical_loss = loss if Rungs(dense=False, tier=best).quality >= minimum else None
+    rungs = _writers(policy, tiers)
+    lexical_loss = policy.losses.lexical if _QUALITIES[False, rungs[0]] >= minimum else None
     embed = Step(EMBEDDING, lexical_loss, lexical_loss, rung=ONE, is_hedged=EMBEDDING in hedged)
     lead = Step(SEMANTIC, needs=EMBEDDING, rung=LEAD, lesser_rung=NONE)
     search = Step(
@@ -105,16 +123,26 @@ def ladder_of(
         is_hedged=RETRIEVAL in hedged,
     )
     steps = (embed, lead, search, Step(PROMPT, rung=ONE)) if reads else (embed, search)
-    good = [tier for tier in tiers if Rungs(dense=True, tier=tier).quality >= minimum]
-    writers = [_writer(tier, best, policy.losses) for tier in good or tiers[:1]]
+    good = [rung for rung in rungs if _QUALITIES[True, rung] >= minimum] or rungs[:1]
+    writers = [_writer(rung, rungs[0], policy.losses) for rung in good]
     return Ladder(steps, GENERATION, tuple(writers), name=policy.name)
 
 
-def _writer(tier: ModelTier, best: ModelTier, losses: Losses) -> Writer:
-    rung = RUNG_OF[tier]
-    if tier is best:
+def _writers(policy: Policy, tiers: tuple[ModelTier, ...]) -> list[str]:
+    """Return what can write, best first."""
+    return [
+        rung
+        for rung, tier in TIER_OF.items()
+        if tier in tiers and (rung != BRIEF or policy.passages > 1)
+    ]
+
+
+def _writer(rung: str, best: str, losses: Losses) -> Writer:
+    if rung == best:
         return Writer(rung)
-    if tier is ModelTier.FAST:
+    if rung == BRIEF:
+        return Writer(rung, losses.brief)
+    if rung == FAST:
         return Writer(rung, losses.fast, losses.fast_second, losses.second_call, is_backup=True)
     return Writer(rung, losses.extractive, losses.extractive, is_stand_in=True)
 
@@ -134,9 +162,10 @@ def prior_of(costs: Costs) -> Prior:
         (RETRIEVAL, DENSE): expected["retrieval"],
         (RETRIEVAL, LEXICAL): expected["lexical"],
         (PROMPT, ONE): expected["prompt"],
-        (GENERATION, RUNG_OF[ModelTier.BEST]): expected["model_first_text"],
-        (GENERATION, RUNG_OF[ModelTier.FAST]): expected["fast_first_text"],
-        (GENERATION, RUNG_OF[ModelTier.EXTRACTIVE]): expected["extract"],
+        (GENERATION, BEST): expected["model_first_text"],
+        (GENERATION, BRIEF): Like(BEST, _BRIEF_SHARE),
+        (GENERATION, FAST): expected["fast_first_text"],
+        (GENERATION, EXTRACTIVE): expected["extract"],
     }
 
 
@@ -153,11 +182,10 @@ def outline(node: Node, left_s: float) -> Outline:
         left_s = max(0.0, left_s - node.median_s)
         node = node.then
     writing = node.decide(left_s)
-    tier = tier_of(writing.writer)
     target_s = node.medians_s[node.writers.index(writing.writer)]
     hedge_s = None if writing.hedge_after_s == float("inf") else writing.hedge_after_s
     hops.append(PlannedHop(GENERATION, target_s, writing.give_up_after_s, hedge_s))
-    return Outline(Rungs(dense, tier), promised, tuple(hops))
+    return Outline(Rungs(dense, writing.writer.rung), promised, tuple(hops))
 
 
 def _planned(stage: Stage, left_s: float) -> Iterator[PlannedHop]:
@@ -166,16 +194,13 @@ def _planned(stage: Stage, left_s: float) -> Iterator[PlannedHop]:
         yield PlannedHop(stage.step.hop, stage.median_s, stage.limit_s(left_s), hedge_s)
 
 
-def tier_of(writer: Writer) -> ModelTier:
-    """Return the tier that a writer of the tables stands for."""
-    return _TIER_OF[writer.rung]
-
-
 def given_up(rungs: Rungs, best: ModelTier) -> tuple[Degradation, ...]:
     """Return what `rungs` does without from the start, compared with the best way there is."""
     lost = []
     if not rungs.dense:
         lost.append(Degradation(EMBEDDING, NO_TIME))
+    if rungs.writer == BRIEF:
+        lost.append(Degradation(RETRIEVAL, FEWER_PASSAGES))
     if rungs.tier is not best:
         lost.append(Degradation(GENERATION, NO_TIME))
     return tuple(lost)

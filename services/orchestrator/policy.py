@@ -48,6 +48,7 @@ class Losses:
 
     Attributes:
         lexical: passages found by words alone.
+        brief: half of the passages from the start.
         fast: the fast model from the start.
         fast_second: the fast model's text, because the best one's was late.
         second_call: calling the fast model beside the best one, whoever wins.
@@ -55,6 +56,7 @@ class Losses:
     """
 
     lexical: float = 0.03
+    brief: float = 0.01
     fast: float = 0.03
     fast_second: float = 0.01
     second_call: float = 0.035

@@ -28,7 +28,7 @@ from libs.values import (
 from libs.values.account_json import account_to_json
 from libs.values.cache import Decision
 from services.orchestrator.ledger import Ledger
-from services.orchestrator.plan import Outline, given_up
+from services.orchestrator.plan import FEWER_PASSAGES, NO_TIME, Outline, Rungs, given_up
 from services.orchestrator.render import Renderer
 from services.orchestrator.run import Run
 from services.orchestrator.writing import Written
@@ -88,6 +88,14 @@ class Report:
         """Note something that the run does without."""
         if degradation not in self._lost:
             self._lost.append(degradation)
+
+    def settle(self, rungs: Rungs) -> None:
+        """Note what is done without in the end; the time may be other than it was planned for."""
+        planned = (NO_TIME, FEWER_PASSAGES)
+        self._lost[:] = [each for each in self._lost if each.reason not in planned]
+        for each in given_up(rungs, self._best):
+            if each.hop not in {lost.hop for lost in self._lost}:
+                self._lost.append(each)
 
     def text(self, event: TextDelta | Citation) -> None:
         """Send a piece of the text as far as rendering lets it through."""

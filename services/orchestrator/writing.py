@@ -13,11 +13,11 @@ from typing import Self
 
 from libs.clients.generation import GenerationClient
 from libs.errors import BudgetExhaustedError
-from libs.values import Citation, FinishReason, ModelTier, TextDelta, Usage
+from libs.values import Citation, FinishReason, TextDelta, Usage
 from libs.values.generation import GenerationCompleted, GenerationEvent, Prompt, Started
 from services.orchestrator.hops import noted
 from services.orchestrator.ledger import HopRecord
-from services.orchestrator.plan import GENERATION, RUNG_OF
+from services.orchestrator.plan import GENERATION
 
 Emit = Callable[[TextDelta | Citation], None]
 
@@ -61,11 +61,9 @@ class Written:
 class Writing:
     """One text in the writing; `written` holds it also when `run` fails in the middle."""
 
-    def __init__(
-        self, client: GenerationClient, tier: ModelTier, record: HopRecord, emit: Emit
-    ) -> None:
+    def __init__(self, client: GenerationClient, rung: str, record: HopRecord, emit: Emit) -> None:
         self._client = client
-        self.tier = tier
+        self.rung = rung
         self.record = record
         self._emit = emit
         self.written = Written()
@@ -118,7 +116,7 @@ class Writing:
 
     def _say(self, event: TextDelta | Citation) -> None:
         if not self.written.events and self.record.ended_s is None:
-            self.record.reached(RUNG_OF[self.tier])
+            self.record.reached(self.rung)
         self.written.events.append(event)
         self._emit(event)
 
@@ -153,14 +151,14 @@ class Contest:
         """Who was asked, in order."""
         return tuple(self._tasks) or (self._first,)
 
-    async def run(self, prompt_of: Callable[[ModelTier], Prompt], clocks: Clocks) -> Written:
+    async def run(self, prompt_of: Callable[[str], Prompt], clocks: Clocks) -> Written:
         """Write, and leave nobody behind.
 
         Raises:
             MeshError: as `Writing.run`, of the last one that failed.
         """
         if self._after_s >= clocks.first_text_s:
-            return await self._first.run(prompt_of(self._first.tier), clocks)
+            return await self._first.run(prompt_of(self._first.rung), clocks)
         try:
             self._start(self._first, prompt_of, clocks)
             await asyncio.wait(self._tasks.values(), timeout=self._after_s)
@@ -170,16 +168,14 @@ class Contest:
         finally:
             await self._leave()
 
-    def _call_second(self, prompt_of: Callable[[ModelTier], Prompt], clocks: Clocks) -> None:
+    def _call_second(self, prompt_of: Callable[[str], Prompt], clocks: Clocks) -> None:
         second = self._second()
         if second is not None:
             self._start(second, prompt_of, clocks)
 
-    def _start(
-        self, writing: Writing, prompt_of: Callable[[ModelTier], Prompt], clocks: Clocks
-    ) -> None:
+    def _start(self, writing: Writing, prompt_of: Callable[[str], Prompt], clocks: Clocks) -> None:
         writing.hears(lambda event: self._heard(writing, event))
-        work = writing.run(prompt_of(writing.tier), clocks)
+        work = writing.run(prompt_of(writing.rung), clocks)
         self._tasks[writing] = asyncio.create_task(work)
 
     def _heard(self, writing: Writing, event: TextDelta | Citation) -> None:

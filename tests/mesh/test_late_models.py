@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blockbuster import BlockBuster
@@ -70,6 +72,22 @@ async def test_a_model_that_speaks_in_time_is_the_only_one_asked(
     told = await mesh.ask(asked())
     assert told.completed.quality is Quality.FULL
     assert len(provider.calls) == 1
+
+
+async def test_a_model_that_may_be_late_reads_fewer_passages(
+    mesh: Mesh, provider: Provider
+) -> None:
+    """To the policy `brief` they are as good as all, so whatever is sooner is taken."""
+    whole = await mesh.ask(asked(Quality.FULL))
+    brief = await mesh.ask(Question(TENANT, FACTS[1].question, policy="brief"))
+    assert (whole.completed.quality, brief.completed.quality) == (Quality.FULL, Quality.BRIEF)
+    assert brief.lost == {"retrieval": "FEWER_PASSAGES"}
+    all_of_them, half = (count_of_passages(call.request) for call in provider.calls)
+    assert (all_of_them, half) == (6, 3)
+
+
+def count_of_passages(request: Any) -> int:
+    return json.dumps(request).count('"type": "search_result"')
 
 
 async def test_if_both_are_silent_the_passages_speak_in_time(

@@ -80,6 +80,23 @@ extract = 0.05
 model_first_text = 1.2
 fast_first_text = 0.1
 
+[brief]
+first_text_s = 4.0
+lookup_limit_s = 2.0
+
+[brief.costs]
+embedding = 0.2
+semantic = 0.1
+lexical = 0.2
+retrieval = 0.3
+prompt = 0.1
+extract = 0.05
+model_first_text = 1.2
+fast_first_text = 1.2
+
+[brief.losses]
+brief = 0.0
+
 [simulated.costs]
 embedding = 0.040
 retrieval = 0.075

@@ -17,8 +17,25 @@ PRIOR_CALLS = 20.0
 # step is never given all of the time on the word of the past.
 _FROZEN_SHARE = 0.0005
 
-Prior = Mapping[tuple[str, str], Distribution]
-"""What a hop takes on a rung, before it was ever called."""
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """What a hop takes on a rung that it was never called on: a share of what another takes.
+
+    Attributes:
+        rung: the other; it stands before this one.
+        share: of what it takes.
+    """
+
+    rung: str
+    share: float
+
+
+Latencies = Mapping[tuple[str, str], Distribution]
+"""What a hop takes on a rung."""
+
+Prior = Mapping[tuple[str, str], Distribution | Like]
+"""The same, before it was ever called."""
 
 
 @dataclass(slots=True)
@@ -41,7 +58,7 @@ class Due:
 
     ladder: Ladder
     band: int
-    latencies: Prior
+    latencies: Latencies
     before: Node | None
 
     def build(self) -> Node:
@@ -126,7 +143,10 @@ class Planner:
 
     def _due(self, ladder: Ladder, band: int, before: Node | None) -> Due:
         prior = self._priors[ladder]
-        latencies = {key: self._expected(key, each, band) for key, each in prior.items()}
+        latencies: dict[tuple[str, str], Distribution] = {}
+        for (hop, rung), each in prior.items():
+            known = latencies[hop, each.rung].scaled(each.share) if isinstance(each, Like) else each
+            latencies[hop, rung] = self._expected((hop, rung), known, band)
         return Due(ladder, band, latencies, before)
 
     def _expected(self, key: tuple[str, str], prior: Distribution, band: int) -> Distribution:

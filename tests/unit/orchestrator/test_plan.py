@@ -144,3 +144,25 @@ def test_three_policies_are_always_there() -> None:
     policies = load_policies(None)
     waits = [policies.named(name).first_text_s for name in ("interactive", "patient", "background")]
     assert waits == sorted(waits)
+
+
+def test_a_model_that_may_be_late_reads_fewer_passages_first() -> None:
+    found = [PLANNED.outline(left_s / 100).rungs.quality for left_s in range(1, 300)]
+    assert Quality.BRIEF in found
+    assert found.index(Quality.FAST) < found.index(Quality.BRIEF) < found.index(Quality.FULL)
+
+
+def test_what_fewer_passages_take_follows_what_all_of_them_take() -> None:
+    """Else a rung that was never tried would look quick for ever beside one that is known."""
+    kept = courses()
+    ladder, prior = ladder_of(POLICY, ALL, Quality.UNSPECIFIED, reads=True), prior_of(POLICY.costs)
+    for _ in range(500):
+        kept.course(ladder, prior, 0).learn(GENERATION, "best", 3.0, False)
+    fresh = courses_over(kept)
+    assert fresh.course(ladder, prior, 0).outline(1.5).rungs.quality is Quality.FAST
+
+
+def test_with_one_passage_there_are_no_fewer() -> None:
+    single = course(policy=Policy("single", passages=1))
+    found = {single.outline(left_s / 100).rungs.quality for left_s in range(1, 300)}
+    assert Quality.BRIEF not in found

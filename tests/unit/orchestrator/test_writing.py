@@ -18,6 +18,7 @@ from libs.values import FinishReason, ModelTier, TextDelta, Usage
 from libs.values.basics import Timing
 from libs.values.generation import GenerationCompleted, Prompt
 from services.orchestrator.ledger import HopRecord
+from services.orchestrator.plan import BEST, FAST, TIER_OF
 from services.orchestrator.writing import Clocks, Contest, Writing
 
 CLOCKS = Clocks(5.0, 10.0)
@@ -80,19 +81,19 @@ async def contest(
     def emit(event: Any) -> None:
         told.text += event.text
 
-    def writing(tier: ModelTier) -> Writing:
+    def writing(rung: str) -> Writing:
         record = HopRecord("generation", 10.0, time.monotonic, "", lambda *_: None)
-        return Writing(models, tier, record, emit)
+        return Writing(models, rung, record, emit)
 
     def second() -> Writing | None:
-        return writing(ModelTier.FAST) if allowed else None
+        return writing(FAST) if allowed else None
 
-    made = Contest(writing(ModelTier.BEST), second, after_s, emit)
+    made = Contest(writing(BEST), second, after_s, emit)
     try:
-        await made.run(lambda tier: Prompt("acme", "Why?", tier), clocks)
+        await made.run(lambda rung: Prompt("acme", "Why?", TIER_OF[rung]), clocks)
     except MeshError as error:
         told.error = error
-    told.leader = made.leader.tier
+    told.leader = TIER_OF[made.leader.rung]
     return told
 
 

@@ -64,8 +64,12 @@ class _QualityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quality.Value
     """The fast model over passages that were found by words alone."""
     QUALITY_FAST: _Quality.ValueType  # 50
     """The fast model over the best passages."""
+    QUALITY_BRIEF_LEXICAL: _Quality.ValueType  # 55
+    """The best model over the first few of the passages that were found by words alone."""
     QUALITY_LEXICAL: _Quality.ValueType  # 60
     """The best model over passages that were found by words alone."""
+    QUALITY_BRIEF: _Quality.ValueType  # 80
+    """The best model over the first few of the best passages."""
     QUALITY_FULL: _Quality.ValueType  # 90
     """The best model over the best passages."""
 
@@ -88,8 +92,12 @@ QUALITY_FAST_LEXICAL: Quality.ValueType  # 45
 """The fast model over passages that were found by words alone."""
 QUALITY_FAST: Quality.ValueType  # 50
 """The fast model over the best passages."""
+QUALITY_BRIEF_LEXICAL: Quality.ValueType  # 55
+"""The best model over the first few of the passages that were found by words alone."""
 QUALITY_LEXICAL: Quality.ValueType  # 60
 """The best model over passages that were found by words alone."""
+QUALITY_BRIEF: Quality.ValueType  # 80
+"""The best model over the first few of the best passages."""
 QUALITY_FULL: Quality.ValueType  # 90
 """The best model over the best passages."""
 Global___Quality: _TypeAlias = Quality  # noqa: Y015
