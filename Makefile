@@ -67,9 +67,12 @@ bench: $(VENV)/dev.stamp $(MODEL) ## Speed, as ratios within one run
 .PHONY: model
 model: $(MODEL) ## Build the encoder's ONNX graphs from the published weights
 
-# The build looks at what is there and leaves it alone if it is whole.
-$(MODEL): | $(VENV)/run.stamp
+# The build looks at what is there and leaves it alone if it is whole. It is asked again when
+# an adapter came, changed or went (then the folder is newer), or the builder itself changed.
+$(MODEL): $(wildcard services/embedding/adapters services/embedding/adapters/*.safetensors \
+  services/embedding/build/*.py) | $(VENV)/run.stamp
 	$(BIN)/python -m services.embedding.build --out $(dir $(MODEL))
+	touch $@
 
 .PHONY: torch
 torch: $(VENV)/dev.stamp ## Add the reference encoder, for the parity tests and other models

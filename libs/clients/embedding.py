@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from hasten.embedding.v1 import embedding_service_pb2 as pb
 from hasten.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from libs.clients.connection import Connection
-from libs.values.embedding import Embeddings, ModelInfo
+from libs.values.embedding import SAME_ANSWER, Embeddings, ModelInfo, ScorerInfo, Scores
 from libs.wire import timing_from
 
 
@@ -62,6 +62,26 @@ class EmbeddingClient:
         async with self._connection.stream(method, request, limit_s=limit_s) as messages:
             yield (_embeddings_from(message, message.first_index) async for message in messages)
 
+    async def score(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        scorer: str = SAME_ANSWER,
+        limit_s: float | None = None,
+    ) -> Scores:
+        """Return how a scorer judges up to `max_pairs` pairs of texts.
+
+        Raises:
+            InvalidFieldError: no pair, too many, or an empty or over-long text.
+            ScorerNotFoundError: the service has other scorers than this one.
+            NoScorerError: the service has no scorer.
+            BudgetExhaustedError: there was not enough time.
+        """
+        wanted = [pb.TextPair(a=a, b=b) for a, b in pairs]
+        request = pb.ScorePairsRequest(scorer=scorer, pairs=wanted)
+        response = await self._connection.unary(self._stub.ScorePairs, request, limit_s=limit_s)
+        return _scores_from(response)
+
     async def model(self, *, limit_s: float | None = None) -> ModelInfo:
         """Return what the model is and takes."""
         request = pb.GetModelRequest()
@@ -81,6 +101,12 @@ def _embeddings_from(
     )
 
 
+def _scores_from(message: pb.ScorePairsResponse) -> Scores:
+    return Scores(
+        tuple(message.scores), message.scorer, message.fingerprint, timing_from(message.timing)
+    )
+
+
 def _model_from(message: pb.GetModelResponse) -> ModelInfo:
     return ModelInfo(
         message.name,
@@ -91,4 +117,6 @@ def _model_from(message: pb.GetModelResponse) -> ModelInfo:
         message.max_texts,
         message.max_stream_texts,
         message.max_characters,
+        message.max_pairs,
+        tuple(ScorerInfo(each.name, each.fingerprint, each.max_tokens) for each in message.scorers),
     )

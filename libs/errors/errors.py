@@ -110,6 +110,20 @@ class TraceNotFoundError(MeshError):
     reason = "TRACE_NOT_FOUND"
 
 
+class ScorerNotFoundError(MeshError):
+    """The embedding service has scorers, but none of that name."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "SCORER_NOT_FOUND"
+
+
+class NoScorerError(MeshError):
+    """The embedding service's model was built without any scorer."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "NO_SCORER"
+
+
 class BudgetExhaustedError(MeshError):
     """Less time is left than the next step needs."""
 

@@ -25,6 +25,10 @@ class EmbeddingConfig(ServiceConfig, env_prefix="EMBEDDING_"):
         Precision.INT8,
         description="graph that engine onnx runs: int8, or fp32, exact at twice the time",
     )
+    scorer_precision: Precision = Field(
+        Precision.INT8,
+        description="graph that scores pairs: int8, or fp32, exact at twice the time",
+    )
     threads: int = Field(
         0, ge=0, description="threads of one run; 0 means half of the cores, 1 to 4"
     )
@@ -47,5 +51,6 @@ class EmbeddingConfig(ServiceConfig, env_prefix="EMBEDDING_"):
     )
     max_texts: int = Field(64, ge=1, description="texts that one EmbedTexts takes")
     max_stream_texts: int = Field(4096, ge=1, description="texts that one StreamEmbeddings takes")
+    max_pairs: int = Field(64, ge=1, description="pairs that one ScorePairs takes")
     max_characters: int = Field(20_000, ge=1, description="characters that a text may have")
     block_texts: int = Field(32, ge=1, description="vectors in one message of StreamEmbeddings")

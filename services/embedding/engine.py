@@ -1,4 +1,4 @@
-"""What computes vectors, and the choice between those who can."""
+"""What computes vectors and scores, and the choice between those who can."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Protocol
 
 from libs.config import ConfigError
 from services.embedding.config import EmbeddingConfig
-from services.embedding.manifest import SOURCE
+from services.embedding.manifest import MANIFEST, SOURCE, Manifest
+
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,21 @@ class Model:
     max_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class ScorerModel:
+    """What a scorer is and takes.
+
+    Attributes:
+        name: the scorer's name.
+        fingerprint: digest of all that decides what a score is.
+        max_tokens: tokens it reads of a pair; the longer text is cut first.
+    """
+
+    name: str
+    fingerprint: str
+    max_tokens: int
+
+
 class Engine(Protocol):
     """Turns texts into vectors. Blocks; called from one thread at a time."""
 
@@ -43,6 +60,22 @@ class Engine(Protocol):
         """Return each text's vector: float32, little endian, L2-normalised.
 
         A text's vector does not depend on the texts beside it, up to rounding.
+        """
+        ...
+
+
+class Scorer(Protocol):
+    """Scores pairs of texts. Blocks; called from one thread at a time."""
+
+    @property
+    def model(self) -> ScorerModel:
+        """The model behind the scores."""
+        ...
+
+    def score(self, pairs: Sequence[Pair]) -> list[float]:
+        """Return each pair's score, a probability in [0, 1].
+
+        A pair's score does not depend on the pairs beside it, up to rounding.
         """
         ...
 
@@ -73,6 +106,26 @@ def open_engine(config: EmbeddingConfig) -> Engine:
     from services.embedding.onnx_engine import OnnxEngine  # noqa: PLC0415
 
     return OnnxEngine(config.model_dir, config.precision, threads=threads)
+
+
+def open_scorers(config: EmbeddingConfig) -> dict[str, Scorer]:
+    """Load the scorers that were built beside the encoder, whatever the engine; blocks.
+
+    Returns:
+        The scorers by name; none if the model was built without.
+
+    Raises:
+        ModelFilesError: their files are missing or damaged.
+    """
+    folder = config.model_dir
+    if not (folder / MANIFEST).exists() or not (names := Manifest.read(folder).scorers):
+        return {}
+    from services.embedding.onnx_scorer import OnnxScorer  # noqa: PLC0415
+
+    threads = config.threads or default_threads()
+    return {
+        name: OnnxScorer(folder, name, config.scorer_precision, threads=threads) for name in names
+    }
 
 
 def default_threads() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -28,6 +28,23 @@ class ModelFilesError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class BuiltScorer:
+    """The description of one built scorer.
+
+    Attributes:
+        graph_version: version of the code that wrote its graphs.
+        adapter: SHA-256 of the adapter file that it was built with.
+        max_tokens: tokens it reads of a pair.
+        fingerprints: fingerprint of the scores, by precision.
+    """
+
+    graph_version: int
+    adapter: str
+    max_tokens: int
+    fingerprints: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The description of one built model, written when all else is on disk.
 
@@ -39,6 +56,7 @@ class Manifest:
         graph_version: version of the code that wrote the graphs.
         files: SHA-256 of each file, by its path below the folder.
         fingerprints: fingerprint of the vectors, by precision.
+        scorers: the scorers built with it, by name.
     """
 
     name: str
@@ -48,6 +66,7 @@ class Manifest:
     graph_version: int
     files: Mapping[str, str]
     fingerprints: Mapping[str, str]
+    scorers: Mapping[str, BuiltScorer] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -59,11 +78,12 @@ class Manifest:
         path = folder / MANIFEST
         try:
             found = cls(**json.loads(path.read_text("utf-8")))
+            scorers = {name: BuiltScorer(**each) for name, each in found.scorers.items()}  # type: ignore[arg-type]
         except FileNotFoundError as error:
             raise ModelFilesError(f"{path} does not exist; {_remedy(folder)}") from error
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ModelFilesError(f"{path} cannot be read: {error}") from error
-        return cls(**{**asdict(found), "languages": tuple(found.languages)})
+        return replace(found, languages=tuple(found.languages), scorers=scorers)
 
     def text(self) -> str:
         """Return the manifest as it stands on disk."""
@@ -99,8 +119,13 @@ def graph_file(precision: str) -> str:
     return f"encoder-{precision}.onnx"
 
 
+def scorer_file(name: str, precision: str) -> str:
+    """Return the name of a scorer's graph file."""
+    return f"scorer-{name}-{precision}.onnx"
+
+
 def fingerprint(*parts: str) -> str:
-    """Return a short digest of all that decides what a vector is."""
+    """Return a short digest of all that decides what a vector or a score is."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -36,7 +36,7 @@ class OnnxEngine:
         self._max_texts = 1 if precision is Precision.INT8 else None
         graph = manifest.content(folder, graph_file(precision))
         self._session = onnxruntime.InferenceSession(
-            graph, _options(threads), providers=["CPUExecutionProvider"]
+            graph, session_options(threads), providers=["CPUExecutionProvider"]
         )
         self._model = Model(
             manifest.name,
@@ -63,13 +63,9 @@ class OnnxEngine:
         return vectors
 
     def _run(self, tokens: list[list[int]]) -> NDArray[np.float32]:
-        shape = len(tokens), max(map(len, tokens))
-        ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for row, found in enumerate(tokens):
-            ids[row, : len(found)] = found
-            mask[row, : len(found)] = 1
+        mask = padded([[1] * len(ids) for ids in tokens])
         rows: NDArray[np.float32] = self._session.run(
-            ["embedding"], {"input_ids": ids, "attention_mask": mask}
+            ["embedding"], {"input_ids": padded(tokens), "attention_mask": mask}
         )[0]
         return rows.astype("<f4", copy=False)
 
@@ -94,7 +90,16 @@ def alike(lengths: Sequence[int], max_texts: int | None) -> Iterator[list[int]]:
         yield group
 
 
-def _options(threads: int) -> onnxruntime.SessionOptions:
+def padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Return rows of different lengths as one array, filled up with zeros."""
+    filled = np.zeros((len(rows), max(map(len, rows))), np.int64)
+    for number, row in enumerate(rows):
+        filled[number, : len(row)] = row
+    return filled
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Return the options of a graph that runs on so many threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -2,13 +2,15 @@
 
 Written node by node, with ONNX Runtime's fused operators, instead of exported: the export
 would need torch, and an optimizer to find these same operators again. Token ids go in; out
-comes the mean of the last layer over the real tokens, normalised to length 1.
+comes the mean of the last layer over the real tokens, normalised to length 1. The same
+layers below another end are a cross-encoder: out comes a probability for each pair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 # Part of every fingerprint: to be raised with any change that changes vectors.
 GRAPH_VERSION = 1
+# The same for scores, of which vectors know nothing.
+SCORER_GRAPH_VERSION = 1
+# What is too small to gain from int8, and too near to the score.
+HEAD_NODES = ("head_dense_node", "head_out_node")
 
 _FUSED = "com.microsoft"
 _OPSET, _FUSED_OPSET, _IR_VERSION = 17, 1, 9
@@ -65,30 +71,81 @@ class Shape:
         )
 
 
+class Pooling(StrEnum):
+    """How the states of all tokens become one."""
+
+    CLS = "cls"
+    MEAN = "mean"
+
+
+Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What makes a probability of a cross-encoder's last layer.
+
+    Attributes:
+        pooling: what it looks at.
+        dense: weight and bias of a layer with tanh; None if there is none.
+        out: weight and bias of the logit, divided by the temperature.
+    """
+
+    pooling: Pooling
+    dense: Layer | None
+    out: Layer
+
+
 def encoder_graph(weights: Weights, shape: Shape) -> onnx.ModelProto:
     """Return the encoder: `input_ids`, `attention_mask` -> `embedding`."""
     graph = _Graph()
-    hidden, mask = _embeddings(graph, weights, shape)
+    hidden = _layers(graph, weights, shape, segments=False)
+    graph.node("LpNormalization", [_mean(graph, hidden)], name="embedding", axis=1, p=2)
+    return graph.model(["input_ids", "attention_mask"], "embedding", ["batch", shape.hidden_size])
+
+
+def scorer_graph(weights: Weights, shape: Shape, head: Head) -> onnx.ModelProto:
+    """Return the cross-encoder: `input_ids`, `attention_mask`, `token_type_ids` -> `score`."""
+    graph = _Graph()
+    hidden = _layers(graph, weights, shape, segments=True)
+    state = _mean(graph, hidden) if head.pooling is Pooling.MEAN else _first(graph, hidden)
+    if head.dense is not None:
+        state = graph.node("Tanh", [graph.dense(state, head.dense, "head_dense")])
+    column = graph.node("Sigmoid", [graph.dense(state, head.out, "head_out")])
+    graph.node("Squeeze", [column, graph.constant(np.array([1]))], name="score")
+    return graph.model(["input_ids", "attention_mask", "token_type_ids"], "score", ["batch"])
+
+
+def _layers(graph: _Graph, weights: Weights, shape: Shape, *, segments: bool) -> str:
+    """Add everything from the tokens to the last layer; return its output's name."""
+    hidden, mask = _embeddings(graph, weights, shape, segments=segments)
     for number in range(shape.layers):
         hidden = _layer(graph, _below(weights, f"encoder.layer.{number}."), shape, hidden, mask)
-    _pooling(graph, hidden)
-    return graph.model(shape.hidden_size)
+    return hidden
 
 
-def _embeddings(graph: _Graph, weights: Weights, shape: Shape) -> tuple[str, str]:
-    """Add the sum of word and position vectors; return its name and the mask's."""
+def _embeddings(
+    graph: _Graph, weights: Weights, shape: Shape, *, segments: bool
+) -> tuple[str, str]:
+    """Add the sum of word, position and segment vectors; return its name and the mask's."""
     below = _below(weights, "embeddings.")
     mask = graph.node("Cast", ["attention_mask"], to=TensorProto.INT32)
-    # There is only ever one segment, so its vector can join every position's.
-    positions = below["position_embeddings.weight"] + below["token_type_embeddings.weight"][0]
+    positions, kinds = below["position_embeddings.weight"], below["token_type_embeddings.weight"]
+    segment_ids, segment_vectors = "", ""
+    if segments:
+        segment_ids = graph.node("Cast", ["token_type_ids"], to=TensorProto.INT32)
+        segment_vectors = graph.constant(kinds)
+    else:
+        # There is only ever one segment, so its vector can join every position's.
+        positions = positions + kinds[0]
     hidden = graph.node(
         "EmbedLayerNormalization",
         [
             graph.node("Cast", ["input_ids"], to=TensorProto.INT32),
-            "",
+            segment_ids,
             graph.constant(below["word_embeddings.weight"]),
             graph.constant(positions),
-            "",
+            segment_vectors,
             graph.constant(below["LayerNorm.weight"]),
             graph.constant(below["LayerNorm.bias"]),
             mask,
@@ -139,16 +196,20 @@ def _added(graph: _Graph, weights: Weights, shape: Shape, values: str, residual:
     )
 
 
-def _pooling(graph: _Graph, hidden: str) -> None:
-    """Add the mean over real tokens, normalised, as the output `embedding`."""
+def _first(graph: _Graph, hidden: str) -> str:
+    """Add the state of the first token, `[CLS]`; return its name."""
+    return graph.node("Gather", [hidden, graph.constant(np.array(0))], axis=1)
+
+
+def _mean(graph: _Graph, hidden: str) -> str:
+    """Add the mean over the real tokens; return its name."""
     mask = graph.node("Cast", ["attention_mask"], to=TensorProto.FLOAT)
     column = graph.node("Unsqueeze", [mask, graph.constant(np.array([2]))])
     tokens = graph.constant(np.array([1]))
     real = graph.node("Mul", [hidden, column])
     total = graph.node("ReduceSum", [real, tokens], keepdims=0)
     count = graph.node("ReduceSum", [column, tokens], keepdims=0)
-    mean = graph.node("Div", [total, count])
-    graph.node("LpNormalization", [mean], name="embedding", axis=1, p=2)
+    return graph.node("Div", [total, count])
 
 
 def _below(weights: Weights, prefix: str) -> Weights:
@@ -192,17 +253,21 @@ class _Graph:
         """Add the product with a dense layer's weight, which is stored transposed."""
         return self.node("MatMul", [values, self.constant(weight.T)])
 
-    def model(self, dimensions: int) -> onnx.ModelProto:
+    def dense(self, values: str, layer: Layer, name: str) -> str:
+        """Add a whole dense layer; `name` is that of its product."""
+        weight, bias = map(self.constant, (layer[0].T, layer[1]))
+        return self.node("Add", [self.node("MatMul", [values, weight], name=name), bias])
+
+    def model(
+        self, inputs: Sequence[str], output: str, dimensions: Sequence[str | int]
+    ) -> onnx.ModelProto:
         """Return the finished model."""
         tokens = ["batch", "sequence"]
         graph = helper.make_graph(
             self._nodes,
             "encoder",
-            [
-                helper.make_tensor_value_info("input_ids", TensorProto.INT64, tokens),
-                helper.make_tensor_value_info("attention_mask", TensorProto.INT64, tokens),
-            ],
-            [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", dimensions])],
+            [helper.make_tensor_value_info(name, TensorProto.INT64, tokens) for name in inputs],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, dimensions)],
             self._constants,
         )
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_FUSED, _FUSED_OPSET)]

@@ -13,21 +13,40 @@ from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from safetensors.numpy import load
 
-from services.embedding.build.graph import GRAPH_VERSION, Shape, encoder_graph
+from services.embedding.build.adapter import Adapter
+from services.embedding.build.graph import (
+    GRAPH_VERSION,
+    HEAD_NODES,
+    SCORER_GRAPH_VERSION,
+    Shape,
+    Weights,
+    encoder_graph,
+    scorer_graph,
+)
 from services.embedding.build.wheel import TOKENIZER, WEIGHTS, Published
 from services.embedding.manifest import (
     MANIFEST,
     SOURCE,
+    BuiltScorer,
     Manifest,
     ModelFilesError,
     Precision,
     fingerprint,
     graph_file,
+    scorer_file,
 )
 
 
-def is_built(folder: Path, *, with_source: bool) -> bool:
-    """Return whether `folder` holds an intact model of this version, with what is asked for."""
+def is_built(
+    folder: Path, *, with_source: bool, adapters: Mapping[str, Adapter] | None = None
+) -> bool:
+    """Return whether `folder` holds an intact model of this version, with what is asked for.
+
+    Args:
+        folder: where it would be.
+        with_source: whether the published files must be there.
+        adapters: those that it must have been built with, and no others.
+    """
     try:
         manifest = Manifest.read(folder)
     except ModelFilesError:
@@ -36,12 +55,18 @@ def is_built(folder: Path, *, with_source: bool) -> bool:
     return (
         manifest.graph_version == GRAPH_VERSION
         and has_source >= with_source
+        and _built_with(manifest) == {n: each.sha256 for n, each in (adapters or {}).items()}
         and manifest.is_intact(folder)
     )
 
 
 def build_model(
-    published: Published, folder: Path, *, with_source: bool, say: Callable[[str], None]
+    published: Published,
+    folder: Path,
+    *,
+    with_source: bool,
+    say: Callable[[str], None],
+    adapters: Mapping[str, Adapter] | None = None,
 ) -> Manifest:
     """Build every graph of a model into `folder` and return its manifest.
 
@@ -53,15 +78,21 @@ def build_model(
         folder: where to build; made if it is not there.
         with_source: whether to keep the published files beside the graphs.
         say: is told of each step.
+        adapters: each makes a scorer, by name.
+
+    Raises:
+        BuildError: an adapter does not fit the model.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     files = {TOKENIZER: published.files[TOKENIZER], **_graphs(published, say)}
+    for adapter in (adapters or {}).values():
+        files |= _scorer_graphs(published, adapter, say)
     if with_source:
         files |= {f"{SOURCE}/{name}": content for name, content in published.files.items()}
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         say(f"writing {folder / name}, {len(content) / 1e6:.1f} MB")
         write_whole(folder / name, content)
-    manifest = _manifest(published, files)
+    manifest = _manifest(published, files, adapters or {})
     write_whole(folder / MANIFEST, manifest.text().encode())
     return manifest
 
@@ -94,16 +125,31 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _graphs(published: Published, say: Callable[[str], None]) -> dict[str, bytes]:
-    say("building the graph, fp32")
-    shape = Shape.of(published.settings("config.json"))
-    graph = encoder_graph(load(published.files[WEIGHTS]), shape)
+    say("building the graph, fp32 and int8")
+    graph = encoder_graph(_weights(published), Shape.of(published.settings("config.json")))
+    return {graph_file(each): content for each, content in _precisions(graph).items()}
+
+
+def _scorer_graphs(
+    published: Published, adapter: Adapter, say: Callable[[str], None]
+) -> dict[str, bytes]:
+    say(f"building the scorer {adapter.name}, fp32 and int8")
+    weights = adapter.merged(_weights(published), _sha256(published.files[WEIGHTS]))
+    graph = scorer_graph(weights, Shape.of(published.settings("config.json")), adapter.head)
+    made = _precisions(graph)
+    return {scorer_file(adapter.name, each): content for each, content in made.items()}
+
+
+def _weights(published: Published) -> Weights:
+    return load(published.files[WEIGHTS])
+
+
+def _precisions(graph: onnx.ModelProto) -> dict[Precision, bytes]:
+    """Return the graph's files; the graph itself may be changed afterwards."""
     onnx.checker.check_model(graph)
+    # In this order: quantizing changes the graph that it is given.
     full = graph.SerializeToString()
-    say("quantizing the graph, int8")
-    return {
-        graph_file(Precision.FP32): full,
-        graph_file(Precision.INT8): _quantized(graph),
-    }
+    return {Precision.FP32: full, Precision.INT8: _quantized(graph)}
 
 
 def _quantized(graph: onnx.ModelProto) -> bytes:
@@ -115,16 +161,27 @@ def _quantized(graph: onnx.ModelProto) -> bytes:
             path,
             weight_type=QuantType.QInt8,
             per_channel=True,
+            nodes_to_exclude=list(HEAD_NODES),
             # Shape inference does not know the fused operators' outputs.
             extra_options={"DefaultTensorType": TensorProto.FLOAT},
         )
         return path.read_bytes()
 
 
-def _manifest(published: Published, files: Mapping[str, bytes]) -> Manifest:
+def _built_with(manifest: Manifest) -> dict[str, str]:
+    """Return the adapters that a model's scorers of this version were built with."""
+    return {
+        name: scorer.adapter if scorer.graph_version == SCORER_GRAPH_VERSION else ""
+        for name, scorer in manifest.scorers.items()
+    }
+
+
+def _manifest(
+    published: Published, files: Mapping[str, bytes], adapters: Mapping[str, Adapter]
+) -> Manifest:
     max_tokens = published.settings("sentence_bert_config.json")["max_seq_length"]
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    weights = hashlib.sha256(published.files[WEIGHTS]).hexdigest()
+    digests = {name: _sha256(content) for name, content in files.items()}
+    weights = _sha256(published.files[WEIGHTS])
     # Not the graphs' own digests: two machines that build alike must agree on the name.
     common = f"graph {GRAPH_VERSION}", weights, digests[TOKENIZER], f"max_tokens {max_tokens}"
     return Manifest(
@@ -135,4 +192,22 @@ def _manifest(published: Published, files: Mapping[str, bytes]) -> Manifest:
         graph_version=GRAPH_VERSION,
         files=digests,
         fingerprints={each: fingerprint(each, *common) for each in Precision},
+        scorers={
+            name: _built_scorer(adapter, digests[TOKENIZER]) for name, adapter in adapters.items()
+        },
     )
+
+
+def _built_scorer(adapter: Adapter, tokenizer: str) -> BuiltScorer:
+    # The adapter's own digest covers its base, the head and the tokens it reads.
+    common = f"graph {GRAPH_VERSION}, scorer {SCORER_GRAPH_VERSION}", adapter.sha256, tokenizer
+    return BuiltScorer(
+        graph_version=SCORER_GRAPH_VERSION,
+        adapter=adapter.sha256,
+        max_tokens=adapter.max_tokens,
+        fingerprints={each: fingerprint(each, *common) for each in Precision},
+    )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from hasten.common.v1 import common_pb2 as hasten_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hasten/embedding/v1/embedding_service.proto\x12\x13hasten.embedding.v1\x1a\x1dhasten/common/v1/common.proto\"\"\n\x11\x45mbedTextsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\"x\n\x12\x45mbedTextsResponse\x12\x0f\n\x07vectors\x18\x01 \x01(\x0c\x12\x12\n\ndimensions\x18\x02 \x01(\x05\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12(\n\x06timing\x18\x04 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"(\n\x17StreamEmbeddingsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\"\x93\x01\n\x18StreamEmbeddingsResponse\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x05\x12\x0f\n\x07vectors\x18\x02 \x01(\x0c\x12\x12\n\ndimensions\x18\x03 \x01(\x05\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12(\n\x06timing\x18\x05 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"\x11\n\x0fGetModelRequest\"\xdf\x01\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x12\n\ndimensions\x18\x03 \x01(\x05\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12\x11\n\tmax_texts\x18\x06 \x01(\x05\x12\x18\n\x10max_stream_texts\x18\x07 \x01(\x05\x12\x16\n\x0emax_characters\x18\x08 \x01(\x05\x12(\n\x06timing\x18\t \x01(\x0b\x32\x18.hasten.common.v1.Timing2\xcc\x02\n\x10\x45mbeddingService\x12\x62\n\nEmbedTexts\x12&.hasten.embedding.v1.EmbedTextsRequest\x1a\'.hasten.embedding.v1.EmbedTextsResponse\"\x03\x90\x02\x01\x12v\n\x10StreamEmbeddings\x12,.hasten.embedding.v1.StreamEmbeddingsRequest\x1a-.hasten.embedding.v1.StreamEmbeddingsResponse\"\x03\x90\x02\x01\x30\x01\x12\\\n\x08GetModel\x12$.hasten.embedding.v1.GetModelRequest\x1a%.hasten.embedding.v1.GetModelResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hasten/embedding/v1/embedding_service.proto\x12\x13hasten.embedding.v1\x1a\x1dhasten/common/v1/common.proto\"\"\n\x11\x45mbedTextsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\"x\n\x12\x45mbedTextsResponse\x12\x0f\n\x07vectors\x18\x01 \x01(\x0c\x12\x12\n\ndimensions\x18\x02 \x01(\x05\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12(\n\x06timing\x18\x04 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"(\n\x17StreamEmbeddingsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\"\x93\x01\n\x18StreamEmbeddingsResponse\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x05\x12\x0f\n\x07vectors\x18\x02 \x01(\x0c\x12\x12\n\ndimensions\x18\x03 \x01(\x05\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12(\n\x06timing\x18\x05 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"Q\n\x11ScorePairsRequest\x12\x0e\n\x06scorer\x18\x01 \x01(\t\x12,\n\x05pairs\x18\x02 \x03(\x0b\x32\x1d.hasten.embedding.v1.TextPair\"s\n\x12ScorePairsResponse\x12\x0e\n\x06scores\x18\x01 \x03(\x02\x12\x0e\n\x06scorer\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12(\n\x06timing\x18\x04 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"\x11\n\x0fGetModelRequest\"\xa0\x02\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x12\n\ndimensions\x18\x03 \x01(\x05\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12\x11\n\tmax_texts\x18\x06 \x01(\x05\x12\x18\n\x10max_stream_texts\x18\x07 \x01(\x05\x12\x16\n\x0emax_characters\x18\x08 \x01(\x05\x12(\n\x06timing\x18\t \x01(\x0b\x32\x18.hasten.common.v1.Timing\x12\x11\n\tmax_pairs\x18\n \x01(\x05\x12,\n\x07scorers\x18\x0b \x03(\x0b\x32\x1b.hasten.embedding.v1.Scorer\" \n\x08TextPair\x12\t\n\x01\x61\x18\x01 \x01(\t\x12\t\n\x01\x62\x18\x02 \x01(\t\"?\n\x06Scorer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x12\n\nmax_tokens\x18\x03 \x01(\x05\x32\xb0\x03\n\x10\x45mbeddingService\x12\x62\n\nEmbedTexts\x12&.hasten.embedding.v1.EmbedTextsRequest\x1a\'.hasten.embedding.v1.EmbedTextsResponse\"\x03\x90\x02\x01\x12v\n\x10StreamEmbeddings\x12,.hasten.embedding.v1.StreamEmbeddingsRequest\x1a-.hasten.embedding.v1.StreamEmbeddingsResponse\"\x03\x90\x02\x01\x30\x01\x12\x62\n\nScorePairs\x12&.hasten.embedding.v1.ScorePairsRequest\x1a\'.hasten.embedding.v1.ScorePairsResponse\"\x03\x90\x02\x01\x12\\\n\x08GetModel\x12$.hasten.embedding.v1.GetModelRequest\x1a%.hasten.embedding.v1.GetModelResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDDINGSERVICE'].methods_by_name['EmbedTexts']._serialized_options = b'\220\002\001'
   _globals['_EMBEDDINGSERVICE'].methods_by_name['StreamEmbeddings']._loaded_options = None
   _globals['_EMBEDDINGSERVICE'].methods_by_name['StreamEmbeddings']._serialized_options = b'\220\002\001'
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['ScorePairs']._loaded_options = None
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['ScorePairs']._serialized_options = b'\220\002\001'
   _globals['_EMBEDDINGSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_EMBEDDINGSERVICE'].methods_by_name['GetModel']._serialized_options = b'\220\002\001'
   _globals['_EMBEDTEXTSREQUEST']._serialized_start=99
@@ -46,10 +48,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMEMBEDDINGSREQUEST']._serialized_end=297
   _globals['_STREAMEMBEDDINGSRESPONSE']._serialized_start=300
   _globals['_STREAMEMBEDDINGSRESPONSE']._serialized_end=447
-  _globals['_GETMODELREQUEST']._serialized_start=449
-  _globals['_GETMODELREQUEST']._serialized_end=466
-  _globals['_GETMODELRESPONSE']._serialized_start=469
-  _globals['_GETMODELRESPONSE']._serialized_end=692
-  _globals['_EMBEDDINGSERVICE']._serialized_start=695
-  _globals['_EMBEDDINGSERVICE']._serialized_end=1027
+  _globals['_SCOREPAIRSREQUEST']._serialized_start=449
+  _globals['_SCOREPAIRSREQUEST']._serialized_end=530
+  _globals['_SCOREPAIRSRESPONSE']._serialized_start=532
+  _globals['_SCOREPAIRSRESPONSE']._serialized_end=647
+  _globals['_GETMODELREQUEST']._serialized_start=649
+  _globals['_GETMODELREQUEST']._serialized_end=666
+  _globals['_GETMODELRESPONSE']._serialized_start=669
+  _globals['_GETMODELRESPONSE']._serialized_end=957
+  _globals['_TEXTPAIR']._serialized_start=959
+  _globals['_TEXTPAIR']._serialized_end=991
+  _globals['_SCORER']._serialized_start=993
+  _globals['_SCORER']._serialized_end=1056
+  _globals['_EMBEDDINGSERVICE']._serialized_start=1059
+  _globals['_EMBEDDINGSERVICE']._serialized_end=1491
 # @@protoc_insertion_point(module_scope)

@@ -146,6 +146,74 @@ class StreamEmbeddingsResponse(_message.Message):
 Global___StreamEmbeddingsResponse: _TypeAlias = StreamEmbeddingsResponse  # noqa: Y015
 
 @_typing.final
+class ScorePairsRequest(_message.Message):
+    """Pairs of texts to score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORER_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    scorer: _builtins.str
+    """Required. Name of a scorer in `GetModelResponse.scorers`, such as `same_answer`."""
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextPair]:
+        """Required. 1 to `max_pairs` pairs."""
+
+    def __init__(
+        self,
+        *,
+        scorer: _builtins.str = ...,
+        pairs: _abc.Iterable[Global___TextPair] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pairs", b"pairs", "scorer", b"scorer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScorePairsRequest: _TypeAlias = ScorePairsRequest  # noqa: Y015
+
+@_typing.final
+class ScorePairsResponse(_message.Message):
+    """Their scores."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORES_FIELD_NUMBER: _builtins.int
+    SCORER_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    scorer: _builtins.str
+    """Name of the scorer."""
+    fingerprint: _builtins.str
+    """Fingerprint of the scorer; scores of different fingerprints do not compare."""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """One probability a pair, in order, in [0, 1]: of what the scorer judges, as it was
+        fitted. For `same_answer`, that one answer serves both questions.
+        """
+
+    @_builtins.property
+    def timing(self) -> _common_pb2.Timing:
+        """How the server spent its part of the call."""
+
+    def __init__(
+        self,
+        *,
+        scores: _abc.Iterable[_builtins.float] | None = ...,
+        scorer: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        timing: _common_pb2.Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "scorer", b"scorer", "scores", b"scores", "timing", b"timing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScorePairsResponse: _TypeAlias = ScorePairsResponse  # noqa: Y015
+
+@_typing.final
 class GetModelRequest(_message.Message):
     """Asks for the model's description."""
 
@@ -177,6 +245,8 @@ class GetModelResponse(_message.Message):
     MAX_STREAM_TEXTS_FIELD_NUMBER: _builtins.int
     MAX_CHARACTERS_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    MAX_PAIRS_FIELD_NUMBER: _builtins.int
+    SCORERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, such as `all-MiniLM-L6-v2`."""
     fingerprint: _builtins.str
@@ -193,6 +263,8 @@ class GetModelResponse(_message.Message):
     """Texts that one `StreamEmbeddings` takes."""
     max_characters: _builtins.int
     """Characters that a text may have."""
+    max_pairs: _builtins.int
+    """Pairs that one `ScorePairs` takes."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Languages whose meaning it knows, as BCP 47 tags."""
@@ -200,6 +272,10 @@ class GetModelResponse(_message.Message):
     @_builtins.property
     def timing(self) -> _common_pb2.Timing:
         """How the server spent its part of the call."""
+
+    @_builtins.property
+    def scorers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scorer]:
+        """Scorers that `ScorePairs` knows, by name; empty if it has none."""
 
     def __init__(
         self,
@@ -213,11 +289,71 @@ class GetModelResponse(_message.Message):
         max_stream_texts: _builtins.int = ...,
         max_characters: _builtins.int = ...,
         timing: _common_pb2.Timing | None = ...,
+        max_pairs: _builtins.int = ...,
+        scorers: _abc.Iterable[Global___Scorer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "fingerprint", b"fingerprint", "languages", b"languages", "max_characters", b"max_characters", "max_stream_texts", b"max_stream_texts", "max_texts", b"max_texts", "max_tokens", b"max_tokens", "name", b"name", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "fingerprint", b"fingerprint", "languages", b"languages", "max_characters", b"max_characters", "max_pairs", b"max_pairs", "max_stream_texts", b"max_stream_texts", "max_texts", b"max_texts", "max_tokens", b"max_tokens", "name", b"name", "scorers", b"scorers", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class TextPair(_message.Message):
+    """Two texts that are read together; the order may matter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    A_FIELD_NUMBER: _builtins.int
+    B_FIELD_NUMBER: _builtins.int
+    a: _builtins.str
+    """Required. The first text, of 1 to `max_characters` characters."""
+    b: _builtins.str
+    """Required. The second text, of 1 to `max_characters` characters."""
+    def __init__(
+        self,
+        *,
+        a: _builtins.str = ...,
+        b: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["a", b"a", "b", b"b"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextPair: _TypeAlias = TextPair  # noqa: Y015
+
+@_typing.final
+class Scorer(_message.Message):
+    """A cross-encoder and what it takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name, such as `same_answer`."""
+    fingerprint: _builtins.str
+    """Digest of the weights, the graph's precision and the tokenizer. Part of every
+    threshold that was chosen on its scores.
+    """
+    max_tokens: _builtins.int
+    """Tokens it reads of a pair; the longer text is cut first."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        max_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "max_tokens", b"max_tokens", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Scorer: _TypeAlias = Scorer  # noqa: Y015

@@ -26,10 +26,12 @@ if _version_not_supported:
 
 
 class EmbeddingServiceStub:
-    """Turns texts into vectors whose cosine is their nearness in meaning.
+    """Turns texts into vectors whose cosine is their nearness in meaning, and judges
+    pairs of texts that are read together.
 
     Texts are kept by nobody. A text longer than the model reads is cut at
-    `GetModelResponse.max_tokens`, never refused for that.
+    `GetModelResponse.max_tokens`, a pair at `Scorer.max_tokens`; neither is refused
+    for that.
     """
 
     def __init__(self, channel):
@@ -48,6 +50,11 @@ class EmbeddingServiceStub:
                 request_serializer=hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.StreamEmbeddingsRequest.SerializeToString,
                 response_deserializer=hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.StreamEmbeddingsResponse.FromString,
                 _registered_method=True)
+        self.ScorePairs = channel.unary_unary(
+                '/hasten.embedding.v1.EmbeddingService/ScorePairs',
+                request_serializer=hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.ScorePairsRequest.SerializeToString,
+                response_deserializer=hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.ScorePairsResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/hasten.embedding.v1.EmbeddingService/GetModel',
                 request_serializer=hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.GetModelRequest.SerializeToString,
@@ -56,10 +63,12 @@ class EmbeddingServiceStub:
 
 
 class EmbeddingServiceServicer:
-    """Turns texts into vectors whose cosine is their nearness in meaning.
+    """Turns texts into vectors whose cosine is their nearness in meaning, and judges
+    pairs of texts that are read together.
 
     Texts are kept by nobody. A text longer than the model reads is cut at
-    `GetModelResponse.max_tokens`, never refused for that.
+    `GetModelResponse.max_tokens`, a pair at `Scorer.max_tokens`; neither is refused
+    for that.
     """
 
     def EmbedTexts(self, request, context):
@@ -86,8 +95,24 @@ class EmbeddingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScorePairs(self, request, context):
+        """Scores up to `max_pairs` pairs of texts with a cross-encoder, which reads both
+        texts of a pair at once.
+
+        Goes behind the calls of `EmbedTexts` and before those of `StreamEmbeddings`, and
+        is dropped as `EmbedTexts` is. Safe to retry and to hedge. Fails with
+        `INVALID_ARGUMENT` (`INVALID_FIELD`) if no scorer is named, if there is no pair
+        or too many, or if a text is empty or over-long; with `NOT_FOUND`
+        (`SCORER_NOT_FOUND`) if the server has other scorers than the one named; with
+        `FAILED_PRECONDITION` (`NO_SCORER`) if it has none at all; and with
+        `DEADLINE_EXCEEDED` (`BUDGET_EXHAUSTED`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
-        """Describes the model.
+        """Describes the model and the scorers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +131,11 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
                     request_deserializer=hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.StreamEmbeddingsRequest.FromString,
                     response_serializer=hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.StreamEmbeddingsResponse.SerializeToString,
             ),
+            'ScorePairs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScorePairs,
+                    request_deserializer=hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.ScorePairsRequest.FromString,
+                    response_serializer=hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.ScorePairsResponse.SerializeToString,
+            ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
                     request_deserializer=hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.GetModelRequest.FromString,
@@ -120,10 +150,12 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EmbeddingService:
-    """Turns texts into vectors whose cosine is their nearness in meaning.
+    """Turns texts into vectors whose cosine is their nearness in meaning, and judges
+    pairs of texts that are read together.
 
     Texts are kept by nobody. A text longer than the model reads is cut at
-    `GetModelResponse.max_tokens`, never refused for that.
+    `GetModelResponse.max_tokens`, a pair at `Scorer.max_tokens`; neither is refused
+    for that.
     """
 
     @staticmethod
@@ -170,6 +202,33 @@ class EmbeddingService:
             '/hasten.embedding.v1.EmbeddingService/StreamEmbeddings',
             hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.StreamEmbeddingsRequest.SerializeToString,
             hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.StreamEmbeddingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScorePairs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hasten.embedding.v1.EmbeddingService/ScorePairs',
+            hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.ScorePairsRequest.SerializeToString,
+            hasten_dot_embedding_dot_v1_dot_embedding__service__pb2.ScorePairsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,10 +13,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EmbeddingServiceStub:
-    """Turns texts into vectors whose cosine is their nearness in meaning.
+    """Turns texts into vectors whose cosine is their nearness in meaning, and judges
+    pairs of texts that are read together.
 
     Texts are kept by nobody. A text longer than the model reads is cut at
-    `GetModelResponse.max_tokens`, never refused for that.
+    `GetModelResponse.max_tokens`, a pair at `Scorer.max_tokens`; neither is refused
+    for that.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -36,14 +38,28 @@ class EmbeddingServiceStub:
     Fails as `EmbedTexts` does, but takes `max_stream_texts` texts; all of them
     together must fit into one message of 32 MiB.
     """
+    ScorePairs: _aio.UnaryUnaryMultiCallable[_embedding_service_pb2.ScorePairsRequest, _embedding_service_pb2.ScorePairsResponse]
+    """Scores up to `max_pairs` pairs of texts with a cross-encoder, which reads both
+    texts of a pair at once.
+
+    Goes behind the calls of `EmbedTexts` and before those of `StreamEmbeddings`, and
+    is dropped as `EmbedTexts` is. Safe to retry and to hedge. Fails with
+    `INVALID_ARGUMENT` (`INVALID_FIELD`) if no scorer is named, if there is no pair
+    or too many, or if a text is empty or over-long; with `NOT_FOUND`
+    (`SCORER_NOT_FOUND`) if the server has other scorers than the one named; with
+    `FAILED_PRECONDITION` (`NO_SCORER`) if it has none at all; and with
+    `DEADLINE_EXCEEDED` (`BUDGET_EXHAUSTED`).
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_embedding_service_pb2.GetModelRequest, _embedding_service_pb2.GetModelResponse]
-    """Describes the model."""
+    """Describes the model and the scorers."""
 
 class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Turns texts into vectors whose cosine is their nearness in meaning.
+    """Turns texts into vectors whose cosine is their nearness in meaning, and judges
+    pairs of texts that are read together.
 
     Texts are kept by nobody. A text longer than the model reads is cut at
-    `GetModelResponse.max_tokens`, never refused for that.
+    `GetModelResponse.max_tokens`, a pair at `Scorer.max_tokens`; neither is refused
+    for that.
     """
 
     @_abc_1.abstractmethod
@@ -75,11 +91,29 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ScorePairs(
+        self,
+        request: _embedding_service_pb2.ScorePairsRequest,
+        context: _aio.ServicerContext[_embedding_service_pb2.ScorePairsRequest, _abc.Awaitable[_embedding_service_pb2.ScorePairsResponse]],
+    ) -> _abc.Awaitable[_embedding_service_pb2.ScorePairsResponse]:
+        """Scores up to `max_pairs` pairs of texts with a cross-encoder, which reads both
+        texts of a pair at once.
+
+        Goes behind the calls of `EmbedTexts` and before those of `StreamEmbeddings`, and
+        is dropped as `EmbedTexts` is. Safe to retry and to hedge. Fails with
+        `INVALID_ARGUMENT` (`INVALID_FIELD`) if no scorer is named, if there is no pair
+        or too many, or if a text is empty or over-long; with `NOT_FOUND`
+        (`SCORER_NOT_FOUND`) if the server has other scorers than the one named; with
+        `FAILED_PRECONDITION` (`NO_SCORER`) if it has none at all; and with
+        `DEADLINE_EXCEEDED` (`BUDGET_EXHAUSTED`).
+        """
+
+    @_abc_1.abstractmethod
     def GetModel(
         self,
         request: _embedding_service_pb2.GetModelRequest,
         context: _aio.ServicerContext[_embedding_service_pb2.GetModelRequest, _abc.Awaitable[_embedding_service_pb2.GetModelResponse]],
     ) -> _abc.Awaitable[_embedding_service_pb2.GetModelResponse]:
-        """Describes the model."""
+        """Describes the model and the scorers."""
 
 def add_EmbeddingServiceServicer_to_server(servicer: EmbeddingServiceServicer, server: _aio.Server) -> None: ...
