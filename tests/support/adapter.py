@@ -48,7 +48,7 @@ def _tensors(weights: Mapping[str, Array], head_size: int) -> dict[str, Array]:
     found = {}
     for name, weight in weights.items():
         layer = name.removesuffix(".weight")
-        if name.startswith("encoder.") and name.endswith(".weight") and weight.ndim == 2:  # noqa: PLR2004
+        if name.startswith("encoder.") and name.endswith(".weight") and weight.ndim == 2:
             found[f"{layer}.lora_A"] = some(_RANK, weight.shape[1])
             found[f"{layer}.lora_B"] = some(weight.shape[0], _RANK)
             found[f"{layer}.bias_delta"] = some(weight.shape[0])

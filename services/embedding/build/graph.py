@@ -230,7 +230,7 @@ class _Graph:
     def constant(self, array: NDArray[Any]) -> str:
         """Add a constant and return its name."""
         name = f"constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def node(
