@@ -7,8 +7,8 @@ import pytest
 
 from libs.budget import Budget
 from libs.errors import BudgetExhaustedError
-from services.embedding.batcher import Batcher, Embedded
-from tests.support.embedding import GatedEngine, vector_of
+from services.embedding.batcher import Batcher, Embedded, Scored
+from tests.support.embedding import GatedEngine, GatedScorer, score_of, vector_of
 
 
 class Clock:
@@ -251,3 +251,86 @@ async def test_closing_ends_the_calls_that_still_wait(engine: GatedEngine) -> No
         running.cancel()
     found = await asyncio.gather(running, queued, return_exceptions=True)
     assert all(isinstance(each, asyncio.CancelledError) for each in found)
+
+
+PAIR, OTHER = ("a", "b"), ("c", "d")
+
+
+@pytest.fixture
+async def scorer() -> GatedScorer:
+    return GatedScorer()
+
+
+@pytest.fixture
+async def both(engine: GatedEngine, scorer: GatedScorer, clock: Clock) -> AsyncIterator[Batcher]:
+    """A batcher of texts and of pairs."""
+    async with Batcher(engine, {"same": scorer}, run_tokens=64, clock=clock) as batcher:
+        yield batcher
+        engine.end_run()
+        scorer.end_run()
+
+
+async def scoring(call: Coroutine[Any, Any, Scored]) -> asyncio.Task[Scored]:
+    task = asyncio.create_task(call)
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_pairs_that_arrive_during_a_run_share_the_next_one(
+    both: Batcher, scorer: GatedScorer
+) -> None:
+    first = await scoring(both.score("same", [PAIR]))
+    assert await scorer.begun() == [PAIR]
+    others = [await scoring(both.score("same", [OTHER, each])) for each in (OTHER, PAIR)]
+    scorer.end_run()
+    assert await scorer.begun() == [OTHER]
+    scorer.end_run()
+    assert (await first).scores == [score_of(PAIR)]
+    assert (await others[0]).scores == [score_of(OTHER)] * 2
+    assert await others[1] == Scored([score_of(OTHER), score_of(PAIR)], 0.0, 0.0, 3)
+
+
+async def test_a_question_overtakes_pairs_that_came_before_it_and_pairs_overtake_bulk(
+    both: Batcher, engine: GatedEngine, scorer: GatedScorer
+) -> None:
+    running = await waiting(both.embed(["a"]))
+    await engine.begun()
+    bulk = await waiting(both.embed(["bulk"], bulk=True))
+    pair = await scoring(both.score("same", [PAIR]))
+    question = await waiting(both.embed(["question"]))
+    engine.end_run()
+    assert await engine.begun() == ["question"]
+    engine.end_run()
+    assert await scorer.begun() == [PAIR]
+    assert engine.is_idle()
+    scorer.end_run()
+    assert await engine.begun() == ["bulk"]
+    engine.end_run()
+    await asyncio.gather(running, bulk, pair, question)
+
+
+async def test_a_pair_that_can_no_longer_be_scored_in_time_is_dropped(
+    both: Batcher, scorer: GatedScorer, clock: Clock
+) -> None:
+    slow = await scoring(both.score("same", [PAIR]))
+    await scorer.begun()
+    clock.now_s += 0.2
+    scorer.end_run()
+    await slow
+    with pytest.raises(BudgetExhaustedError, match="50.0 ms left"):
+        await both.score("same", [OTHER], budget=Budget.of(0.05, clock=clock))
+    assert scorer.is_idle()
+
+
+async def test_the_pace_of_pairs_drops_no_text(
+    both: Batcher, engine: GatedEngine, scorer: GatedScorer, clock: Clock
+) -> None:
+    slow = await scoring(both.score("same", [PAIR]))
+    await scorer.begun()
+    clock.now_s += 0.2
+    scorer.end_run()
+    await slow
+    text = await waiting(both.embed(["a"], budget=Budget.of(0.05, clock=clock)))
+    assert await engine.begun() == ["a"]
+    engine.end_run()
+    await text
