@@ -287,7 +287,7 @@ async def test_pairs_that_arrive_during_a_run_share_the_next_one(
     scorer.end_run()
     assert (await first).scores == [score_of(PAIR)]
     assert (await others[0]).scores == [score_of(OTHER)] * 2
-    assert await others[1] == Scored([score_of(OTHER), score_of(PAIR)], 0.0, 0.0, 3)
+    assert await others[1] == Scored([score_of(OTHER), score_of(PAIR)], 0.0, 0.0, 2)
 
 
 async def test_a_question_overtakes_pairs_that_came_before_it_and_pairs_overtake_bulk(
