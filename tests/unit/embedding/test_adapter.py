@@ -6,6 +6,10 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load, load_file, save_file
 
+from libs.clients import Connection
+from libs.clients.embedding import EmbeddingClient
+from libs.server.testing import serving
+from services.embedding.__main__ import build as build_service
 from services.embedding.build.__main__ import main
 from services.embedding.build.adapter import Adapter, read_adapters
 from services.embedding.build.model import build_model, is_built
@@ -247,3 +251,22 @@ def test_the_precisions_are_near(built: Path) -> None:
     pairs = [("a b", "c"), ("d", "e f g")]
     exact, near = (scorer_of(built, each).score(pairs) for each in Precision)
     np.testing.assert_allclose(exact, near, atol=0.1)
+
+
+@pytest.fixture
+def scorer(built: Path) -> Scorer:
+    return scorer_of(built)
+
+
+async def test_the_service_serves_what_was_built(built: Path, scorer: Scorer) -> None:
+    config = EmbeddingConfig(model_dir=built, scorer_precision=Precision.FP32, threads=1)
+    pairs = [("a b", "c"), ("d", "e f g")]
+    async with (
+        build_service(config) as served,
+        serving(served.register) as address,
+        Connection.open(address) as connection,
+    ):
+        await served.warm()
+        found = await EmbeddingClient(connection).score(pairs)
+    assert found.values == pytest.approx(scorer.score(pairs), abs=1e-6)
+    assert found.fingerprint == scorer.model.fingerprint
