@@ -94,6 +94,9 @@ def build_model(
         write_whole(folder / name, content)
     manifest = _manifest(published, files, adapters or {})
     write_whole(folder / MANIFEST, manifest.text().encode())
+    for path in folder.glob(scorer_file("*", "*")):
+        if path.name not in files:
+            path.unlink()
     return manifest
 
 
@@ -145,9 +148,9 @@ def _weights(published: Published) -> Weights:
 
 
 def _precisions(graph: onnx.ModelProto) -> dict[Precision, bytes]:
-    """Return the graph's files; the graph itself may be changed afterwards."""
+    """Return a graph's file in every precision."""
     onnx.checker.check_model(graph)
-    # In this order: quantizing changes the graph that it is given.
+    # Before it is quantized, which may change it.
     full = graph.SerializeToString()
     return {Precision.FP32: full, Precision.INT8: _quantized(graph)}
 

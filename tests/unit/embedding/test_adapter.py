@@ -187,6 +187,9 @@ def test_an_adapter_that_came_changed_or_went_is_built_anew(
     assert intact()
     path.unlink()
     assert not intact()
+    build(published, built, adapters)
+    assert intact()
+    assert not list(built.glob("scorer-*"))
 
 
 def test_a_scorer_of_an_older_builder_is_built_anew(built: Path, adapters: Path) -> None:
