@@ -36,6 +36,10 @@ class Behaviour:
         drop_after: pieces after which the connection is reset.
         end_after: pieces after which the stream ends as if it were whole, but is not.
         stop_reason: how answers end, unless `max_tokens` ends them.
+        minimum_prefix: the shortest start that is cached, in tokens: `N` for all models, or
+            `MODEL=N,MODEL=N`.
+        read_per_1k: seconds to read a thousand tokens that are not cached, before the headers.
+        reread_per_1k: the same for tokens that are.
     """
 
     headers: str = "0"
@@ -57,6 +61,14 @@ class Behaviour:
     drop_after: int | None = None
     end_after: int | None = None
     stop_reason: str = "end_turn"
+    minimum_prefix: str = "0"
+    read_per_1k: float = 0.0
+    reread_per_1k: float = 0.0
+
+    def minimum_tokens(self, model: str) -> int:
+        """Return the shortest start of a prompt that a model caches, in tokens."""
+        named = dict(each.rpartition("=")[::2] for each in self.minimum_prefix.split(","))
+        return int(named.get(model, named.get("", "0")))
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """Return a copy with fields changed.
@@ -70,6 +82,7 @@ class Behaviour:
         made = replace(self, **changes)
         for delay in (made.headers, made.first_text, made.gap):
             Delays(0).next("check", delay)
+        made.minimum_tokens("")
         return made
 
 

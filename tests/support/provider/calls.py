@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.provider.prefixes import Usage
+
 
 @dataclass
 class Call:
@@ -20,6 +22,8 @@ class Call:
         outcome: `complete`, `refused`, `failed`, `dropped`, `cut` or `cancelled`; empty
             while it is under way.
         pieces: pieces of text sent.
+        usage: the prompt's tokens by what is paid for them; None for what was refused.
+        miss_reason: what the diagnosis says that was asked for; None if it says nothing.
     """
 
     number: int
@@ -30,6 +34,13 @@ class Call:
     outcome: str = ""
     pieces: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    usage: Usage | None = None
+    miss_reason: dict[str, Any] | None = None
+
+    @property
+    def message_id(self) -> str:
+        """The id of the answer."""
+        return f"msg_{self.number:024d}"
 
     @property
     def request(self) -> Any:

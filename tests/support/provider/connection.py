@@ -9,12 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tests.support.provider.behaviour import Behaviour
 from tests.support.provider.calls import Call
+from tests.support.provider.completions import (
+    choice_of,
+    chunk_of,
+    completion_pieces,
+    completion_problem,
+    limit_of,
+    usage_chunk,
+)
 from tests.support.provider.messages import (
     error_of,
     message_of,
@@ -22,6 +31,7 @@ from tests.support.provider.messages import (
     whole_message,
     within,
 )
+from tests.support.provider.prefixes import Usage
 from tests.support.provider.rules import problem
 from tests.support.provider.writing import Block, write
 
@@ -93,7 +103,9 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
         if (method, path) == ("POST", "/v1/messages"):
-            await self._message(headers, body)
+            await self._message(headers, body, self._respond)
+        elif (method, path) == ("POST", "/v1/chat/completions"):
+            await self._message(headers, body, self._complete)
         elif (method, path) == ("POST", "/_control"):
             try:
                 self._provider.behave(**json.loads(body))
@@ -105,10 +117,15 @@ class Connection(asyncio.Protocol):
         else:
             self._error(404, "not found")
 
-    async def _message(self, headers: dict[str, str], body: bytes) -> None:
+    async def _message(
+        self,
+        headers: dict[str, str],
+        body: bytes,
+        respond: Callable[[Call, Behaviour], Awaitable[str]],
+    ) -> None:
         call, behaviour = self._provider.begin(body, headers)
         try:
-            call.outcome = await self._respond(call, behaviour)
+            call.outcome = await respond(call, behaviour)
         except _Dropped:
             call.outcome = "dropped"
             self._transport.abort()
@@ -122,12 +139,18 @@ class Connection(asyncio.Protocol):
     async def _respond(self, call: Call, behaviour: Behaviour) -> str:
         draw = self._provider.delays
         await _pause(draw.next("headers", behaviour.headers))
-        if refusal := self._refusal(call, behaviour):
+        if refusal := self._refusal(call, behaviour, problem):
             status, message = refusal
             retry = {"retry-after": behaviour.retry_after} if behaviour.retry_after else {}
             self._error(status, message, retry if status in (429, 529) else {})
             return "refused"
         request = call.request
+        reading = self._provider.read(call, request)
+        await _pause(_reading_s(reading.usage, behaviour))
+        if not request["max_tokens"]:
+            self._provider.prefixes.began(reading)
+            self._whole(200, whole_message(call, request, [], "max_tokens"))
+            return "complete"
         blocks, stop_reason = within(
             write(request, call.number, behaviour.words, behaviour.cites),
             request["max_tokens"],
@@ -137,12 +160,58 @@ class Connection(asyncio.Protocol):
             await _pause(draw.next("first", behaviour.first_text))
             for _ in range(sum(len(block.pieces) for block in blocks) - 1):
                 await _pause(draw.next("gap", behaviour.gap))
+            self._provider.prefixes.began(reading)
             self._whole(200, whole_message(call, request, blocks, stop_reason))
             return "complete"
+        self._provider.prefixes.began(reading)
         self._head(200, {"content-type": "text/event-stream; charset=utf-8"}, chunked=True)
         return await self._stream(call, behaviour, blocks, stop_reason)
 
-    def _refusal(self, call: Call, behaviour: Behaviour) -> tuple[int, str] | None:
+    async def _complete(self, call: Call, behaviour: Behaviour) -> str:
+        """Answer as the chat completions API; of what goes wrong, it knows what follows here."""
+        draw = self._provider.delays
+        await _pause(draw.next("headers", behaviour.headers))
+        if refusal := self._refusal(call, behaviour, completion_problem):
+            retry = {"retry-after": behaviour.retry_after} if behaviour.retry_after else {}
+            self._whole(refusal[0], {"error": {"message": refusal[1]}}, retry)
+            return "refused"
+        request = call.request
+        reading = self._provider.automatic.read(request)
+        call.usage = reading.usage
+        await _pause(_reading_s(reading.usage, behaviour))
+        self._provider.automatic.began(reading)
+        self._head(200, {"content-type": "text/event-stream; charset=utf-8"}, chunked=True)
+        await _pause(draw.next("first", behaviour.first_text))
+        pieces = completion_pieces(request, call.number, behaviour.words, behaviour.cites)
+        kept = pieces[: limit_of(request)]
+        for piece in kept:
+            if call.pieces == behaviour.error_after:
+                self._data({"error": {"type": behaviour.error_type, "message": "as told"}})
+                return self._end("failed")
+            if call.pieces == behaviour.drop_after:
+                await asyncio.sleep(_FLUSH_S)
+                raise _Dropped
+            if call.pieces == behaviour.end_after:
+                return self._end("cut")
+            self._data(chunk_of(call, request, choices=choice_of(piece)))
+            call.pieces += 1
+            if call.first_text_s is None:
+                call.first_text_s = time.monotonic()
+                self._provider.changed()
+            await _pause(draw.next("gap", behaviour.gap))
+        stop_reason = "length" if len(kept) < len(pieces) else "stop"
+        self._data(chunk_of(call, request, choices=choice_of(stop_reason=stop_reason)))
+        for chunk in usage_chunk(call, request):
+            self._data(chunk)
+        self._chunk(b"data: [DONE]\n\n")
+        return self._end("complete")
+
+    def _data(self, data: dict[str, Any]) -> None:
+        self._chunk(f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode())
+
+    def _refusal(
+        self, call: Call, behaviour: Behaviour, problem: Callable[[Any], str | None]
+    ) -> tuple[int, str] | None:
         """Return the status and message that a request gets instead of an answer, if any."""
         bearer = call.headers.get("authorization", "").removeprefix("Bearer ")
         key = call.headers.get("x-api-key", bearer)
@@ -264,6 +333,12 @@ class Connection(asyncio.Protocol):
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         phrase = known.get(status, "Overloaded")
         self._transport.write(f"HTTP/1.1 {status} {phrase}\r\n{lines}\r\n".encode())
+
+
+def _reading_s(usage: Usage, behaviour: Behaviour) -> float:
+    """Return how long a prompt takes to be read, in seconds."""
+    new = usage.uncached + usage.written
+    return (behaviour.read_per_1k * new + behaviour.reread_per_1k * usage.read) / 1e3
 
 
 async def _pause(seconds: float) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 from tests.support.provider.calls import Call
 from tests.support.provider.writing import Block
 
-_CHARS_PER_TOKEN = 4
-
 
 def within(blocks: Iterable[Block], max_tokens: int, stop_reason: str) -> tuple[list[Block], str]:
     """Return the blocks that a token limit leaves, and how the answer then ends."""
@@ -22,28 +20,29 @@ def within(blocks: Iterable[Block], max_tokens: int, stop_reason: str) -> tuple[
     return kept, stop_reason
 
 
-def usage_of(call: Call, output_tokens: int) -> dict[str, int]:
-    """Return the token counts: what was read is guessed, and nothing was cached."""
-    return {
-        "input_tokens": len(call.body) // _CHARS_PER_TOKEN,
-        "output_tokens": output_tokens,
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": 0,
-    }
+def usage_of(call: Call, output_tokens: int) -> dict[str, Any]:
+    """Return the token counts as a response states them."""
+    assert call.usage is not None
+    return {**call.usage.members(), "output_tokens": output_tokens}
 
 
 def message_of(call: Call, request: Any, **fields: Any) -> dict[str, Any]:
     """Return a message that is empty but for `fields`."""
     return {
-        "id": f"msg_{call.number:024d}",
+        "id": call.message_id,
         "type": "message",
         "role": "assistant",
         "model": request["model"],
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
+        "diagnostics": _diagnostics(call),
         **fields,
     }
+
+
+def _diagnostics(call: Call) -> dict[str, Any] | None:
+    return None if call.miss_reason is None else {"cache_miss_reason": call.miss_reason}
 
 
 def whole_message(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from tests.support.provider.behaviour import Behaviour, Delays
 from tests.support.provider.calls import Call
 from tests.support.provider.connection import Connection
+from tests.support.provider.prefixes import AutomaticCache, PrefixCache, Reading, Usage, miss_reason
 
 
 class Provider:
@@ -22,17 +23,31 @@ class Provider:
         url: where it is, once it runs.
         behaviour: how it behaves.
         calls: every request so far.
+        prefixes: the prompt cache of messages.
+        automatic: that of chat completions.
     """
 
-    def __init__(self, behaviour: Behaviour | None = None, *, seed: int = 1) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour | None = None,
+        *,
+        seed: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.behaviour = behaviour or Behaviour()
         self.calls: list[Call] = []
         self.url = ""
         self.delays = Delays(seed)
+        self.prefixes = PrefixCache(clock, self._minimum_tokens)
+        self.automatic = AutomaticCache(clock)
+        self._ids: dict[str, Any] = {}
         self._next: list[Behaviour] = []
         self._of_models: dict[str, Behaviour] = {}
         self._connections: set[Connection] = set()
         self._changed = asyncio.Event()
+
+    def _minimum_tokens(self, model: str) -> int:
+        return self.behaviour.minimum_tokens(model)
 
     def behave(self, **changes: Any) -> None:
         """Change how requests from now on are answered."""
@@ -92,6 +107,25 @@ class Provider:
         if self._of_models:
             return call, self._of_models.get(json.loads(body)["model"], self.behaviour)
         return call, self.behaviour
+
+    def read(self, call: Call, request: Any) -> Reading:
+        """Look a request's prompt up in the cache, and diagnose a miss if that is asked for."""
+        reading = self.prefixes.read(request)
+        call.usage = reading.usage
+        if "diagnostics" in request:
+            call.miss_reason = self._diagnosis(request, reading.usage)
+            self._ids[call.message_id] = request
+        return reading
+
+    def _diagnosis(self, request: Any, usage: Usage) -> dict[str, Any] | None:
+        previous = (request["diagnostics"] or {}).get("previous_message_id")
+        if previous is None or usage.read:
+            return None
+        if previous not in self._ids:
+            return {"type": "previous_message_not_found"}
+        if not (reason := miss_reason(self._ids[previous], request)):
+            return {"type": "unavailable"}
+        return {"type": reason, "cache_missed_input_tokens": usage.tokens}
 
     def stats(self) -> dict[str, Any]:
         """Return the counts as JSON."""

@@ -31,10 +31,10 @@ def write(request: Mapping[str, Any], number: int, words: int, cites: int) -> li
     """Return the blocks of the answer to a request."""
     schema = request.get("output_config", {}).get("format", {}).get("schema")
     if schema is not None:
-        return [Block(_pieces(json.dumps(sample(schema, schema))))]
+        return [Block(pieces(json.dumps(sample(schema, schema))))]
     cited = list(_cited(search_results(request), cites))
     room = max(1, words - sum(len(block.pieces) for block in cited))
-    return [Block(_pieces(_prose(number, room))), *cited]
+    return [Block(pieces(prose(number, room))), *cited]
 
 
 def search_results(request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -49,7 +49,8 @@ def search_results(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _prose(number: int, words: int) -> str:
+def prose(number: int, words: int) -> str:
+    """Return a sentence of so many words."""
     opening = _OPENING.format(number=number).split()
     filler = (_FILLER[index % len(_FILLER)] for index in range(words))
     return " ".join([*opening, *filler][:words]) + "."
@@ -72,10 +73,10 @@ def _cited(results: Sequence[dict[str, Any]], cites: int) -> Iterator[Block]:
             "end_block_index": last + 1,
             "cited_text": quoted,
         }
-        yield Block(_pieces(" " + " ".join(quoted.split()[:_CITED_WORDS])), location)
+        yield Block(pieces(" " + " ".join(quoted.split()[:_CITED_WORDS])), location)
 
 
-def _pieces(text: str) -> tuple[str, ...]:
+def pieces(text: str) -> tuple[str, ...]:
     """Return a text cut before each space: one piece a word."""
     return tuple(
         f" {word}" if index else word for index, word in enumerate(text.split(" ")) if word or index

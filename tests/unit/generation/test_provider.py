@@ -28,6 +28,10 @@ REQUEST: dict[str, Any] = {
 }
 
 
+def marked(ttl: str) -> dict[str, Any]:
+    return {"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": ttl}}
+
+
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
     async with Provider(Behaviour(api_key="a-key")).serve() as running:
@@ -83,12 +87,15 @@ def test_a_request_that_the_api_takes_is_taken() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"max_tokens": 0}, "max_tokens: Field required"),
+        ({"max_tokens": None}, "max_tokens: Field required"),
+        ({"max_tokens": 0, "stream": True}, "max_tokens: 0 cannot be used with stream"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "must end with a user message"),
         ({"messages": [{"role": "user", "content": " "}]}, "non-whitespace"),
         ({"thinking": {"type": "disabled"}}, "is not supported for this model"),
         ({"output_config": {"format": {}}}, "citations cannot be used with"),
-        ({"system": [{"type": "text", "text": "x", "cache_control": {}}] * 5}, "a maximum of 4"),
+        ({"system": [marked("5m")] * 5}, "a maximum of 4"),
+        ({"system": [marked("2h")]}, "is neither '5m' nor '1h'"),
+        ({"system": [marked("5m"), marked("1h")]}, "must not come after a ttl='5m' one"),
         (
             {
                 "messages": [
