@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from hasten.generation.v1 import generation_service_pb2 as pb
 from hasten.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
 from libs.clients.connection import Connection, Responses
-from libs.values import FinishReason, ModelTier, TextDelta
+from libs.values import FinishReason, ModelTier, TextDelta, Usage
 from libs.values.generation import (
     GenerationCompleted,
     GenerationEvent,
@@ -57,6 +57,17 @@ class GenerationClient:
         async with self._connection.stream(method, request, limit_s=limit_s) as batches:
             yield _events(batches)
 
+    async def warm(self, prompt: Prompt, *, limit_s: float | None = None) -> Usage:
+        """Have the start of a prompt cached by the provider: its system text and documents."""
+        request = pb.WarmPromptRequest(
+            tenant_id=prompt.tenant_id,
+            tier=int(prompt.tier),  # type: ignore[arg-type]
+            system=prompt.system,
+            documents=map(passage_to, prompt.documents),
+        )
+        response = await self._connection.unary(self._stub.WarmPrompt, request, limit_s=limit_s)
+        return usage_from(response.usage)
+
     async def models(self, *, limit_s: float | None = None) -> tuple[Model, ...]:
         """Return the models that can be asked, best first."""
         request = pb.ListModelsRequest()
@@ -76,7 +87,11 @@ def _prompt_to(prompt: Prompt) -> pb.GenerateTextRequest:
         question=prompt.question,
         max_output_tokens=prompt.max_output_tokens or 0,
         output_schema=prompt.output_schema,
+        prompt_cache=int(prompt.prompt_cache),  # type: ignore[arg-type]
+        documents=map(passage_to, prompt.documents),
     )
+    if prompt.first_text_limit_s is not None:
+        request.first_text_limit.CopyFrom(duration(prompt.first_text_limit_s))
     if prompt.stall_limit_s is not None:
         request.stall_limit.CopyFrom(duration(prompt.stall_limit_s))
     return request

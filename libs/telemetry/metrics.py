@@ -48,6 +48,21 @@ _PLANS = Counter(
 _PLAN_ERROR = Counter(
     names.METRIC_PLAN_ERROR, "Squared errors of promises; over the plans it is the Brier score."
 )
+_PROMPT_TOKENS = Counter(
+    names.METRIC_PROMPT_TOKENS,
+    "Tokens of prompts: uncached, read from the provider's cache, or written to it.",
+    ["model", "kind"],
+)
+_PROMPT_MISSES = Counter(
+    names.METRIC_PROMPT_MISSES,
+    "Prompts of whose start nothing was read from the provider's cache, by reason.",
+    ["model", "reason"],
+)
+_PROMPT_COST = Counter(
+    names.METRIC_PROMPT_COST,
+    "Dollars for prompts by the prices that are set: paid, and without the provider's cache.",
+    ["model", "kind"],
+)
 _IN_FLIGHT = Gauge(names.METRIC_IN_FLIGHT, "Calls being served.")
 _COST = Gauge(names.METRIC_COST_IN_FLIGHT, "What the calls being served cost, watches left out.")
 _LIMIT = Gauge(names.METRIC_LIMIT, "What they may cost at most, as it is now.")
@@ -95,6 +110,27 @@ def count_plan(promised: float, *, kept: bool) -> None:
     if _ON:
         _PLANS.labels(f"{min(9, int(promised * 10)) / 10:.1f}", str(kept).lower()).inc()
         _PLAN_ERROR.inc((promised - kept) ** 2)
+
+
+def count_prompt(model: str, uncached: int, read: int, written: int) -> None:
+    """Count the tokens of a prompt."""
+    if _ON:
+        _PROMPT_TOKENS.labels(model, "uncached").inc(uncached)
+        _PROMPT_TOKENS.labels(model, "read").inc(read)
+        _PROMPT_TOKENS.labels(model, "written").inc(written)
+
+
+def count_prompt_cost(model: str, paid_dollars: float, without_cache_dollars: float) -> None:
+    """Count what a prompt costs, and what it would have cost without a cache."""
+    if _ON:
+        _PROMPT_COST.labels(model, "paid").inc(paid_dollars)
+        _PROMPT_COST.labels(model, "without_cache").inc(without_cache_dollars)
+
+
+def count_prompt_miss(model: str, reason: str) -> None:
+    """Count a prompt of which nothing was read from the provider's cache."""
+    if _ON:
+        _PROMPT_MISSES.labels(model, reason).inc()
 
 
 def count_in_flight(change: int) -> None:

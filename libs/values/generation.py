@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from libs.values.answers import TextDelta
 from libs.values.basics import Citation, FinishReason, ModelTier, Passage, Timing, Turn, Usage
+
+
+class PromptCache(IntEnum):
+    """What of a prompt a provider is asked to cache."""
+
+    UNSPECIFIED = 0
+    OFF = 1
+    SYSTEM = 2
+    PASSAGES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,9 @@ class Prompt:
     max_output_tokens: int | None = None
     output_schema: str = ""
     stall_limit_s: float | None = None
+    prompt_cache: PromptCache = PromptCache.UNSPECIFIED
+    documents: tuple[Passage, ...] = ()
+    first_text_limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anthropic
@@ -14,6 +12,7 @@ import httpx2
 from anthropic.types import (
     CitationsDelta,
     CitationsSearchResultLocation,
+    Message,
     MessageDeltaUsage,
     RawContentBlockDeltaEvent,
     RawContentBlockStopEvent,
@@ -25,16 +24,14 @@ from anthropic.types import (
 from anthropic.types import TextDelta as AnthropicTextDelta
 from anthropic.types import Usage as ProviderUsage
 
-from libs.errors import (
-    MeshError,
-    ModelInterruptedError,
-    ModelOverloadedError,
-    ModelUnavailableError,
-)
+from libs.errors import MeshError, ModelOverloadedError
 from libs.values import Citation, FinishReason, TextDelta, Usage
 from libs.values.generation import Model, Prompt
 from services.generation.engine import Finished, Piece
-from services.generation.layout import Source, citation_of, laid_out
+from services.generation.failures import failure, retry_after_s
+from services.generation.layout import Layout, laid_out, start_of
+from services.generation.marks import PrefixSettings
+from services.generation.prefix import Entered, Prefixes
 
 _LOG = logging.getLogger(__name__)
 _STOPPED = {
@@ -47,8 +44,6 @@ _STOPPED = {
 # No capacity: 429 is our quota, 529 the provider's load; in mid-stream only the type says so.
 _FULL_STATUSES = frozenset({429, 529})
 _FULL_TYPES = frozenset({"overloaded_error", "rate_limit_error"})
-# Said when the provider does not say when to come back.
-_RETRY_AFTER_S = 1.0
 _LOGGED_CHARS = 300
 
 
@@ -61,12 +56,14 @@ class ModelSettings:
         thinking: `thinking.type` of the request; empty leaves it out.
         effort: `output_config.effort` of the request; empty leaves it out.
         retry_after_limit_s: longest wait that is passed on to callers.
+        prefix: how the provider's prompt cache is used.
     """
 
     max_output_tokens: int = 1024
     thinking: str = ""
     effort: str = ""
     retry_after_limit_s: float = 30.0
+    prefix: PrefixSettings = field(default_factory=PrefixSettings)
 
 
 def open_client(
@@ -100,30 +97,52 @@ class AnthropicEngine:
         self.model = model
         self._client = client
         self._settings = settings
+        self._prefixes = Prefixes(model.name, settings.prefix)
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         """Yield text as it comes, and the citations of a block at its end."""
-        layout = laid_out(prompt)
-        reading = _Reading(layout.sources)
-        try:
-            async with await self._client.messages.create(
-                **self._request(prompt, layout.body), stream=True
-            ) as events:
-                async for event in events:
-                    for piece in reading.pieces_of(event):
-                        yield piece
-        except (anthropic.AnthropicError, httpx2.HTTPError, ValueError) as error:
-            raise self._translated(error, has_text=reading.has_text) from error
+        marks = self._prefixes.marks(prompt)
+        layout = laid_out(prompt, marks)
+        async with self._prefixes.entered(prompt, marks) as entered:
+            reading = _Reading(layout, entered)
+            try:
+                async with await self._client.messages.create(
+                    **self._request(prompt, layout.body, entered), stream=True
+                ) as events:
+                    async for event in events:
+                        for piece in reading.pieces_of(event):
+                            yield piece
+            except (anthropic.AnthropicError, httpx2.HTTPError, ValueError) as error:
+                raise self._translated(error, has_text=reading.has_text) from error
         if not reading.is_finished:
-            raise _failure(f"{self.model.name}: the stream ended early", has_text=reading.has_text)
+            raise failure(f"{self.model.name}: the stream ended early", has_text=reading.has_text)
 
-    def _request(self, prompt: Prompt, body: dict[str, Any]) -> dict[str, Any]:
+    async def warm(self, prompt: Prompt) -> Usage:
+        """Have the start of a prompt cached; one that is being cached already is waited for."""
+        marks = self._prefixes.marks(prompt)
+        if not (marks.any and (prompt.documents or prompt.system.strip())):
+            return Usage()
+        body = start_of(prompt, marks)
+        prompt = replace(prompt, first_text_limit_s=float("inf"))
+        async with self._prefixes.entered(prompt, marks) as entered:
+            request = self._request(prompt, body, entered) | {"max_tokens": 0}
+            try:
+                message = await self._client.messages.create(**request)
+            except (anthropic.AnthropicError, httpx2.HTTPError, ValueError) as error:
+                raise self._translated(error, has_text=False) from error
+            usage = _usage(Usage(), message.usage)
+            entered.began(usage, message.id, _miss_reason(message))
+            return usage
+
+    def _request(self, prompt: Prompt, body: dict[str, Any], entered: Entered) -> dict[str, Any]:
         settings = self._settings
         request = {
             **body,
             "model": self.model.name,
             "max_tokens": prompt.max_output_tokens or settings.max_output_tokens,
         }
+        if self._prefixes.diagnoses:
+            request["diagnostics"] = {"previous_message_id": entered.previous_message_id}
         if settings.thinking:
             request["thinking"] = {"type": settings.thinking}
         if settings.effort:
@@ -137,7 +156,7 @@ class AnthropicEngine:
         """Return what an error of the SDK means; what the provider says of it goes to the log."""
         if not isinstance(error, anthropic.APIStatusError):
             _LOG.warning("%s: %s", self.model.name, type(error).__name__)
-            return _failure(f"{self.model.name}: {type(error).__name__}", has_text=has_text)
+            return failure(f"{self.model.name}: {type(error).__name__}", has_text=has_text)
         said = (error.api_message or "")[:_LOGGED_CHARS]
         _LOG.warning("%s: %s %s: %s", self.model.name, error.status_code, error.type, said)
         message = f"{self.model.name}: the provider answered {error.status_code} {error.type}"
@@ -145,32 +164,15 @@ class AnthropicEngine:
         if full and not has_text:
             wait_s = min(retry_after_s(error.response.headers), self._settings.retry_after_limit_s)
             return ModelOverloadedError(message, retry_after_s=wait_s)
-        return _failure(message, has_text=has_text)
-
-
-def _failure(message: str, *, has_text: bool) -> MeshError:
-    return ModelInterruptedError(message) if has_text else ModelUnavailableError(message)
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float:
-    """Return the seconds that `Retry-After` asks for, in either of its forms; 1 if it does not."""
-    said = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(said))
-    except ValueError:
-        pass
-    try:
-        until = parsedate_to_datetime(said)
-    except ValueError:
-        return _RETRY_AFTER_S
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+        return failure(message, has_text=has_text)
 
 
 class _Reading:
     """The events of one stream, read into pieces."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = sources
+    def __init__(self, layout: Layout, entered: Entered) -> None:
+        self._layout = layout
+        self._entered = entered
         self._written_chars = 0
         self._cited: list[CitationsSearchResultLocation] = []
         self._usage = Usage()
@@ -186,7 +188,8 @@ class _Reading:
         # The SDK makes an unknown kind look like the first one it knows: only `type` tells.
         match event:
             case RawMessageStartEvent(type="message_start", message=message):
-                self._count(message.usage)
+                self._usage = _usage(self._usage, message.usage)
+                self._entered.began(self._usage, message.id, _miss_reason(message))
                 yield self._usage
             case RawContentBlockDeltaEvent(
                 delta=AnthropicTextDelta(type="text_delta", text=text)
@@ -202,7 +205,7 @@ class _Reading:
             case RawContentBlockStopEvent(type="content_block_stop"):
                 yield from self._citations()
             case RawMessageDeltaEvent(type="message_delta", delta=delta, usage=usage):
-                self._count(usage)
+                self._usage = _usage(self._usage, usage)
                 self._stop_reason = delta.stop_reason or ""
             case RawMessageStopEvent(type="message_stop"):
                 self.is_finished = True
@@ -211,26 +214,34 @@ class _Reading:
     def _citations(self) -> Iterator[Citation]:
         # They support the whole block, so they stand at its end.
         for location in self._cited:
-            citation = citation_of(self._sources, location, self._written_chars)
+            citation = self._layout.citation_of(location, self._written_chars)
             if citation is not None:
                 yield citation
         self._cited.clear()
-
-    def _count(self, said: ProviderUsage | MessageDeltaUsage) -> None:
-        """Take the counts said, which are totals so far; None leaves the last one."""
-        before = self._usage
-        self._usage = Usage(
-            _latest(said.input_tokens, before.input_tokens),
-            _latest(said.output_tokens, before.output_tokens),
-            _latest(said.cache_read_input_tokens, before.cache_read_tokens),
-            _latest(said.cache_creation_input_tokens, before.cache_write_tokens),
-        )
 
     def _finish_reason(self) -> FinishReason:
         reason = _STOPPED.get(self._stop_reason, FinishReason.INTERRUPTED)
         if reason.is_whole and not self.has_text:
             return FinishReason.NO_ANSWER
         return reason
+
+
+def _usage(before: Usage, said: ProviderUsage | MessageDeltaUsage) -> Usage:
+    """Return the counts said, which are totals so far; None leaves the last one."""
+    return Usage(
+        _latest(said.input_tokens, before.input_tokens),
+        _latest(said.output_tokens, before.output_tokens),
+        _latest(said.cache_read_input_tokens, before.cache_read_tokens),
+        _latest(said.cache_creation_input_tokens, before.cache_write_tokens),
+    )
+
+
+def _miss_reason(message: Message) -> str:
+    """Return why nothing was read of the prompt cache, if the provider says."""
+    diagnosis = message.diagnostics
+    if diagnosis is None or diagnosis.cache_miss_reason is None:
+        return ""
+    return diagnosis.cache_miss_reason.type
 
 
 def _latest(said: int | None, before: int) -> int:

@@ -44,3 +44,15 @@ class Engine(Protocol):
             ModelInterruptedError: the provider broke off after it had sent text.
         """
         ...
+
+    async def warm(self, prompt: Prompt) -> Usage:
+        """Have the start of a prompt cached: its system text and documents.
+
+        Returns:
+            What was read and written; nothing where there is no such cache.
+
+        Raises:
+            ModelUnavailableError: as above.
+            ModelOverloadedError: as above.
+        """
+        ...

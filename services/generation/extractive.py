@@ -54,6 +54,10 @@ class ExtractiveEngine:
         reason = FinishReason.END_TURN if written else FinishReason.NO_ANSWER
         yield Finished(reason, Usage())
 
+    async def warm(self, prompt: Prompt) -> Usage:
+        """Do nothing: there is nothing that could be cached."""
+        return Usage()
+
 
 def quotes(question: str, passages: Sequence[Passage]) -> list[Quote]:
     """Return what answers best, in the order to be read; nothing if nothing is related.

@@ -110,3 +110,4 @@ def _describe(made: Span, usage: Usage) -> None:
     made.set_attribute(names.GEN_AI_INPUT_TOKENS, usage.input_tokens)
     made.set_attribute(names.GEN_AI_OUTPUT_TOKENS, usage.output_tokens)
     made.set_attribute(names.GEN_AI_CACHE_READ_TOKENS, usage.cache_read_tokens)
+    made.set_attribute(names.GEN_AI_CACHE_WRITE_TOKENS, usage.cache_write_tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -17,8 +17,14 @@ from hasten.generation.v1.generation_service_pb2_grpc import (
 )
 from libs.errors import InvalidFieldError
 from libs.server import current_call
-from libs.values import Citation, ModelTier, Role, TextDelta, Timing
-from libs.values.generation import GenerationCompleted, GenerationEvent, Prompt, Started
+from libs.values import Citation, ModelTier, Passage, Role, TextDelta, Timing
+from libs.values.generation import (
+    GenerationCompleted,
+    GenerationEvent,
+    Prompt,
+    PromptCache,
+    Started,
+)
 from libs.wire import (
     citation_to,
     duration,
@@ -33,6 +39,8 @@ from services.generation.writer import Writer
 
 _MAX_SYSTEM_CHARS = 32_000
 _MAX_PASSAGES = 100
+_MAX_DOCUMENTS = 1_000
+_MAX_DOCUMENTS_CHARS = 1_000_000
 _MAX_TURNS = 50
 _MAX_TEXT_CHARS = 8_000
 _MAX_OUTPUT_TOKENS = 64_000
@@ -61,6 +69,20 @@ class GenerationServicer(GenerationServiceServicer):
         async with aclosing(self._writer.write(engine, prompt, _timing)) as batches:
             async for batch in batches:
                 yield pb.GenerateTextResponse(events=map(_event_to, batch))
+
+    async def WarmPrompt(
+        self, request: pb.WarmPromptRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.WarmPromptResponse:
+        _check_length("system", request.system, _MAX_SYSTEM_CHARS)
+        prompt = Prompt(
+            tenant_id=request.tenant_id,
+            question="",
+            tier=_tier_from(request.tier),
+            system=request.system,
+            documents=_documents_from(request.documents),
+        )
+        usage = await self._roster.engine(prompt.tier).warm(prompt)
+        return pb.WarmPromptResponse(usage=usage_to(usage), timing=timing_to(_timing(0.0)))
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: aio.ServicerContext[Any, Any]
@@ -103,7 +125,28 @@ def _prompt_from(request: pb.GenerateTextRequest) -> Prompt:
         max_output_tokens=_max_output_tokens_from(request.max_output_tokens),
         output_schema=_output_schema_from(request.output_schema),
         stall_limit_s=_stall_limit_from(request),
+        prompt_cache=_prompt_cache_from(request.prompt_cache),
+        documents=_documents_from(request.documents),
+        first_text_limit_s=(
+            seconds(request.first_text_limit) if request.HasField("first_text_limit") else None
+        ),
     )
+
+
+def _documents_from(documents: Sequence[common_pb2.Passage]) -> tuple[Passage, ...]:
+    _check_count("documents", len(documents), _MAX_DOCUMENTS)
+    chars = sum(len(each.text) for each in documents)
+    if chars > _MAX_DOCUMENTS_CHARS:
+        problem = f"must be at most {_MAX_DOCUMENTS_CHARS:,} characters, have {chars:,}"
+        raise InvalidFieldError("documents", problem, limit=_MAX_DOCUMENTS_CHARS, length=chars)
+    return tuple(map(passage_from, documents))
+
+
+def _prompt_cache_from(value: int) -> PromptCache:
+    try:
+        return PromptCache(value)
+    except ValueError as error:
+        raise InvalidFieldError("prompt_cache", "must be a known one", value=value) from error
 
 
 def _check_length(field: str, text: str, limit: int) -> None:

@@ -139,7 +139,9 @@ async def test_an_answer_starts_with_its_model_and_ends_with_its_account(
     assert events[0] == Started(BEST.name, "anthropic")
     assert text_of(events).startswith("Answer 1 says in words of its own")
     assert end.finish_reason is FinishReason.END_TURN
-    assert end.usage.input_tokens == len(provider.calls[0].body) // 4
+    usage, seen = end.usage, provider.calls[0].usage
+    assert seen is not None
+    assert (usage.input_tokens, usage.cache_write_tokens) == (seen.uncached, seen.written)
     assert end.usage.output_tokens == provider.calls[0].pieces
     assert end.first_text_s is not None
     assert end.timing.model_s >= 0.05

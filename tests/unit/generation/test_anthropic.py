@@ -3,7 +3,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from services.generation.anthropic import retry_after_s
+from services.generation.failures import retry_after_s
 
 
 @pytest.mark.parametrize(

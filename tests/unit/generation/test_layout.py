@@ -1,4 +1,6 @@
+import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from anthropic.types import CitationsSearchResultLocation
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 
 from libs.values import Passage, Role, Turn
 from libs.values.generation import Prompt
-from services.generation.layout import Layout, citation_of, laid_out
+from services.generation.layout import Layout, citation_of, laid_out, start_of
+from services.generation.marks import Marks
 
 SYSTEM = "Answer from the sources alone."
 
@@ -140,3 +143,81 @@ def test_a_schema_beyond_what_the_provider_enforces_is_asked_for_in_words() -> N
     body = laid_out(prompt(output_schema=schema)).body
     assert "output_config" not in body
     assert body["messages"][-1]["content"].endswith(f"satisfies this JSON Schema:\n{schema}")
+
+
+# Whole documents
+
+DOCUMENTS = tuple(
+    replace(passage(name, text), passage_id=name, document_id=name, start_offset=0)
+    for name, text in (
+        ("b", "The Rhine is long. It is wide."),
+        ("a", "The Alps are high. They are old."),
+    )
+)
+FOUND = replace(
+    passage("p", "They are old.", start=19), document_id="a", title="Alps", end_offset=32
+)
+WHOLE = prompt(documents=DOCUMENTS, passages=(FOUND,))
+# Of all that stands before the question of WHOLE. Whoever changes it has every provider read
+# every collection anew: then, and only then, it changes here.
+START_SHA256 = "d02d68e612910c205ee84facfd52140018d0461f51a930e375c3fc609cf44541"
+
+
+def start(layout: Layout) -> bytes:
+    body = layout.body
+    return json.dumps([body.get("system"), *body["messages"][:-1]]).encode()
+
+
+def test_documents_come_whole_and_in_the_order_given() -> None:
+    results = laid_out(WHOLE).body["messages"][0]["content"]
+    texts = ["".join(block["text"] for block in result["content"]) for result in results]
+    assert texts == [each.text for each in DOCUMENTS]
+    assert ["cache_control" in result for result in results] == [False, True]
+
+
+@given(st.permutations([FOUND, A, B, C]), st.integers(0, 4), st.text(min_size=1))
+def test_all_before_the_question_is_the_same_whatever_is_asked_and_found(
+    found: list[Passage], count: int, question: str
+) -> None:
+    other = replace(WHOLE, passages=tuple(found[:count]), question=question)
+    assert start(laid_out(other)) == start(laid_out(WHOLE))
+    assert laid_out(other).body["messages"][-1]["content"].endswith(question)
+
+
+def test_the_start_of_a_known_prompt_is_as_it_was() -> None:
+    assert hashlib.sha256(start(laid_out(WHOLE))).hexdigest() == START_SHA256
+
+
+def test_a_prompt_is_warmed_with_the_start_that_it_has() -> None:
+    warming = start_of(replace(WHOLE, question="", passages=()), Marks())
+    question = laid_out(WHOLE).body
+    assert warming == {**question, "messages": question["messages"][:-1]}
+
+
+def test_the_passages_are_pointed_to_beside_the_question() -> None:
+    asked = laid_out(WHOLE).body["messages"][-1]["content"]
+    assert asked == 'Most likely to help, best first:\n- Alps: "They are old."\n\nWhy?'
+
+
+def test_a_place_in_a_document_is_counted_as_its_passage_or_behind_them() -> None:
+    layout = laid_out(WHOLE)
+    inside, outside = (layout.citation_of(location(1, each, each + 1), 3) for each in (1, 0))
+    other = layout.citation_of(location(0, 0, 1), 3)
+    assert inside is not None
+    assert outside is not None
+    assert other is not None
+    assert (inside.source_index, inside.cited_text) == (0, "They are old.")
+    assert (outside.source_index, outside.cited_text) == (2, "The Alps are high.")
+    assert (other.source_index, other.document_id) == (1, "b")
+    assert DOCUMENTS[1].text[inside.start_offset : inside.end_offset] == inside.cited_text
+
+
+def test_marks_are_where_they_are_asked_for() -> None:
+    told = replace(WHOLE, history=(Turn(Role.USER, "Hello."), Turn(Role.ASSISTANT, "Hello you.")))
+    assert "cache_control" not in str(laid_out(told, Marks.none()).body)
+    body = laid_out(told, Marks("1h", history=True)).body
+    mark = {"type": "ephemeral", "ttl": "1h"}
+    assert body["messages"][2]["content"] == [
+        {"type": "text", "text": "Hello you.", "cache_control": mark}
+    ]
+    assert str(body).count("cache_control") == 3

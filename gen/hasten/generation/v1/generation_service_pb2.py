@@ -26,35 +26,43 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from hasten.common.v1 import common_pb2 as hasten_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-hasten/generation/v1/generation_service.proto\x12\x14hasten.generation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dhasten/common/v1/common.proto\"\xad\x02\n\x13GenerateTextRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12)\n\x04tier\x18\x02 \x01(\x0e\x32\x1b.hasten.common.v1.ModelTier\x12\x0e\n\x06system\x18\x03 \x01(\t\x12+\n\x08passages\x18\x04 \x03(\x0b\x32\x19.hasten.common.v1.Passage\x12\'\n\x07history\x18\x05 \x03(\x0b\x32\x16.hasten.common.v1.Turn\x12\x10\n\x08question\x18\x06 \x01(\t\x12\x19\n\x11max_output_tokens\x18\x07 \x01(\x05\x12\x15\n\routput_schema\x18\x08 \x01(\t\x12.\n\x0bstall_limit\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x14GenerateTextResponse\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32%.hasten.generation.v1.GenerationEvent\"\xf8\x01\n\x0fGenerationEvent\x12\x30\n\x07started\x18\x01 \x01(\x0b\x32\x1d.hasten.generation.v1.StartedH\x00\x12\x35\n\ntext_delta\x18\x02 \x01(\x0b\x32\x1f.hasten.generation.v1.TextDeltaH\x00\x12=\n\x0e\x63itation_delta\x18\x03 \x01(\x0b\x32#.hasten.generation.v1.CitationDeltaH\x00\x12\x34\n\tcompleted\x18\x04 \x01(\x0b\x32\x1f.hasten.generation.v1.CompletedH\x00\x42\x07\n\x05\x65vent\"(\n\x07Started\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"=\n\rCitationDelta\x12,\n\x08\x63itation\x18\x01 \x01(\x0b\x32\x1a.hasten.common.v1.Citation\"\xc3\x01\n\tCompleted\x12\x35\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1e.hasten.common.v1.FinishReason\x12&\n\x05usage\x18\x02 \x01(\x0b\x32\x17.hasten.common.v1.Usage\x12(\n\x06timing\x18\x03 \x01(\x0b\x32\x18.hasten.common.v1.Timing\x12-\n\nfirst_text\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x13\n\x11ListModelsRequest\"k\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.hasten.generation.v1.Model\x12(\n\x06timing\x18\x02 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"P\n\x05Model\x12)\n\x04tier\x18\x01 \x01(\x0e\x32\x1b.hasten.common.v1.ModelTier\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t2\xe2\x01\n\x11GenerationService\x12g\n\x0cGenerateText\x12).hasten.generation.v1.GenerateTextRequest\x1a*.hasten.generation.v1.GenerateTextResponse0\x01\x12\x64\n\nListModels\x12\'.hasten.generation.v1.ListModelsRequest\x1a(.hasten.generation.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-hasten/generation/v1/generation_service.proto\x12\x14hasten.generation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dhasten/common/v1/common.proto\"\xc9\x03\n\x13GenerateTextRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12)\n\x04tier\x18\x02 \x01(\x0e\x32\x1b.hasten.common.v1.ModelTier\x12\x0e\n\x06system\x18\x03 \x01(\t\x12+\n\x08passages\x18\x04 \x03(\x0b\x32\x19.hasten.common.v1.Passage\x12\'\n\x07history\x18\x05 \x03(\x0b\x32\x16.hasten.common.v1.Turn\x12\x10\n\x08question\x18\x06 \x01(\t\x12\x19\n\x11max_output_tokens\x18\x07 \x01(\x05\x12\x15\n\routput_schema\x18\x08 \x01(\t\x12.\n\x0bstall_limit\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x0cprompt_cache\x18\n \x01(\x0e\x32!.hasten.generation.v1.PromptCache\x12,\n\tdocuments\x18\x0b \x03(\x0b\x32\x19.hasten.common.v1.Passage\x12\x33\n\x10\x66irst_text_limit\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x14GenerateTextResponse\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32%.hasten.generation.v1.GenerationEvent\"\xf8\x01\n\x0fGenerationEvent\x12\x30\n\x07started\x18\x01 \x01(\x0b\x32\x1d.hasten.generation.v1.StartedH\x00\x12\x35\n\ntext_delta\x18\x02 \x01(\x0b\x32\x1f.hasten.generation.v1.TextDeltaH\x00\x12=\n\x0e\x63itation_delta\x18\x03 \x01(\x0b\x32#.hasten.generation.v1.CitationDeltaH\x00\x12\x34\n\tcompleted\x18\x04 \x01(\x0b\x32\x1f.hasten.generation.v1.CompletedH\x00\x42\x07\n\x05\x65vent\"(\n\x07Started\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"=\n\rCitationDelta\x12,\n\x08\x63itation\x18\x01 \x01(\x0b\x32\x1a.hasten.common.v1.Citation\"\xc3\x01\n\tCompleted\x12\x35\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1e.hasten.common.v1.FinishReason\x12&\n\x05usage\x18\x02 \x01(\x0b\x32\x17.hasten.common.v1.Usage\x12(\n\x06timing\x18\x03 \x01(\x0b\x32\x18.hasten.common.v1.Timing\x12-\n\nfirst_text\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8f\x01\n\x11WarmPromptRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12)\n\x04tier\x18\x02 \x01(\x0e\x32\x1b.hasten.common.v1.ModelTier\x12\x0e\n\x06system\x18\x03 \x01(\t\x12,\n\tdocuments\x18\x04 \x03(\x0b\x32\x19.hasten.common.v1.Passage\"f\n\x12WarmPromptResponse\x12&\n\x05usage\x18\x01 \x01(\x0b\x32\x17.hasten.common.v1.Usage\x12(\n\x06timing\x18\x02 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"\x13\n\x11ListModelsRequest\"k\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.hasten.generation.v1.Model\x12(\n\x06timing\x18\x02 \x01(\x0b\x32\x18.hasten.common.v1.Timing\"P\n\x05Model\x12)\n\x04tier\x18\x01 \x01(\x0e\x32\x1b.hasten.common.v1.ModelTier\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t*u\n\x0bPromptCache\x12\x1c\n\x18PROMPT_CACHE_UNSPECIFIED\x10\x00\x12\x14\n\x10PROMPT_CACHE_OFF\x10\x01\x12\x17\n\x13PROMPT_CACHE_SYSTEM\x10\x02\x12\x19\n\x15PROMPT_CACHE_PASSAGES\x10\x03\x32\xc8\x02\n\x11GenerationService\x12g\n\x0cGenerateText\x12).hasten.generation.v1.GenerateTextRequest\x1a*.hasten.generation.v1.GenerateTextResponse0\x01\x12\x64\n\nWarmPrompt\x12\'.hasten.generation.v1.WarmPromptRequest\x1a(.hasten.generation.v1.WarmPromptResponse\"\x03\x90\x02\x02\x12\x64\n\nListModels\x12\'.hasten.generation.v1.ListModelsRequest\x1a(.hasten.generation.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hasten.generation.v1.generation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GENERATIONSERVICE'].methods_by_name['WarmPrompt']._loaded_options = None
+  _globals['_GENERATIONSERVICE'].methods_by_name['WarmPrompt']._serialized_options = b'\220\002\002'
   _globals['_GENERATIONSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
+  _globals['_PROMPTCACHE']._serialized_start=1716
+  _globals['_PROMPTCACHE']._serialized_end=1833
   _globals['_GENERATETEXTREQUEST']._serialized_start=135
-  _globals['_GENERATETEXTREQUEST']._serialized_end=436
-  _globals['_GENERATETEXTRESPONSE']._serialized_start=438
-  _globals['_GENERATETEXTRESPONSE']._serialized_end=515
-  _globals['_GENERATIONEVENT']._serialized_start=518
-  _globals['_GENERATIONEVENT']._serialized_end=766
-  _globals['_STARTED']._serialized_start=768
-  _globals['_STARTED']._serialized_end=808
-  _globals['_TEXTDELTA']._serialized_start=810
-  _globals['_TEXTDELTA']._serialized_end=835
-  _globals['_CITATIONDELTA']._serialized_start=837
-  _globals['_CITATIONDELTA']._serialized_end=898
-  _globals['_COMPLETED']._serialized_start=901
-  _globals['_COMPLETED']._serialized_end=1096
-  _globals['_LISTMODELSREQUEST']._serialized_start=1098
-  _globals['_LISTMODELSREQUEST']._serialized_end=1117
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1119
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1226
-  _globals['_MODEL']._serialized_start=1228
-  _globals['_MODEL']._serialized_end=1308
-  _globals['_GENERATIONSERVICE']._serialized_start=1311
-  _globals['_GENERATIONSERVICE']._serialized_end=1537
+  _globals['_GENERATETEXTREQUEST']._serialized_end=592
+  _globals['_GENERATETEXTRESPONSE']._serialized_start=594
+  _globals['_GENERATETEXTRESPONSE']._serialized_end=671
+  _globals['_GENERATIONEVENT']._serialized_start=674
+  _globals['_GENERATIONEVENT']._serialized_end=922
+  _globals['_STARTED']._serialized_start=924
+  _globals['_STARTED']._serialized_end=964
+  _globals['_TEXTDELTA']._serialized_start=966
+  _globals['_TEXTDELTA']._serialized_end=991
+  _globals['_CITATIONDELTA']._serialized_start=993
+  _globals['_CITATIONDELTA']._serialized_end=1054
+  _globals['_COMPLETED']._serialized_start=1057
+  _globals['_COMPLETED']._serialized_end=1252
+  _globals['_WARMPROMPTREQUEST']._serialized_start=1255
+  _globals['_WARMPROMPTREQUEST']._serialized_end=1398
+  _globals['_WARMPROMPTRESPONSE']._serialized_start=1400
+  _globals['_WARMPROMPTRESPONSE']._serialized_end=1502
+  _globals['_LISTMODELSREQUEST']._serialized_start=1504
+  _globals['_LISTMODELSREQUEST']._serialized_end=1523
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1525
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1632
+  _globals['_MODEL']._serialized_start=1634
+  _globals['_MODEL']._serialized_end=1714
+  _globals['_GENERATIONSERVICE']._serialized_start=1836
+  _globals['_GENERATIONSERVICE']._serialized_end=2164
 # @@protoc_insertion_point(module_scope)

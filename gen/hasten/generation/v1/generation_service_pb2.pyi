@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hasten.common.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _PromptCache:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PromptCacheEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PromptCache.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROMPT_CACHE_UNSPECIFIED: _PromptCache.ValueType  # 0
+    """Not said; counts as `PROMPT_CACHE_PASSAGES`."""
+    PROMPT_CACHE_OFF: _PromptCache.ValueType  # 1
+    """Nothing."""
+    PROMPT_CACHE_SYSTEM: _PromptCache.ValueType  # 2
+    """The system text."""
+    PROMPT_CACHE_PASSAGES: _PromptCache.ValueType  # 3
+    """The system text and, where they are likely to come again, what the answer may be
+    made from.
+    """
+
+class PromptCache(_PromptCache, metaclass=_PromptCacheEnumTypeWrapper):
+    """What of a prompt a provider is asked to cache."""
+
+PROMPT_CACHE_UNSPECIFIED: PromptCache.ValueType  # 0
+"""Not said; counts as `PROMPT_CACHE_PASSAGES`."""
+PROMPT_CACHE_OFF: PromptCache.ValueType  # 1
+"""Nothing."""
+PROMPT_CACHE_SYSTEM: PromptCache.ValueType  # 2
+"""The system text."""
+PROMPT_CACHE_PASSAGES: PromptCache.ValueType  # 3
+"""The system text and, where they are likely to come again, what the answer may be
+made from.
+"""
+Global___PromptCache: _TypeAlias = PromptCache  # noqa: Y015
 
 @_typing.final
 class GenerateTextRequest(_message.Message):
@@ -35,6 +68,9 @@ class GenerateTextRequest(_message.Message):
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
     STALL_LIMIT_FIELD_NUMBER: _builtins.int
+    PROMPT_CACHE_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    FIRST_TEXT_LIMIT_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. On whose behalf."""
     tier: _common_pb2.ModelTier.ValueType
@@ -49,6 +85,10 @@ class GenerateTextRequest(_message.Message):
     """Optional. Tokens the answer may have, 1 to 64,000. Defaults to the server's."""
     output_schema: _builtins.str
     """Optional. A JSON Schema that the text must satisfy."""
+    prompt_cache: Global___PromptCache.ValueType
+    """Optional. What of the prompt a provider is asked to cache. Defaults to
+    `PROMPT_CACHE_PASSAGES`.
+    """
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Passage]:
         """Optional. What the answer may be made from, best first, at most 100."""
@@ -63,6 +103,19 @@ class GenerateTextRequest(_message.Message):
         up. Defaults to the server's.
         """
 
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Passage]:
+        """Optional. The documents of a small collection, whole, at most 1,000 with 1,000,000
+        characters together; sent before all that differs from question to question and
+        in this order. `passages` are then parts of them that are pointed to.
+        """
+
+    @_builtins.property
+    def first_text_limit(self) -> _duration_pb2.Duration:
+        """Optional. How long the caller waits for the first text. Until then a request may be
+        held back for another that is having the same start cached; without it not at all.
+        """
+
     def __init__(
         self,
         *,
@@ -75,10 +128,13 @@ class GenerateTextRequest(_message.Message):
         max_output_tokens: _builtins.int = ...,
         output_schema: _builtins.str = ...,
         stall_limit: _duration_pb2.Duration | None = ...,
+        prompt_cache: Global___PromptCache.ValueType = ...,
+        documents: _abc.Iterable[_common_pb2.Passage] | None = ...,
+        first_text_limit: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["stall_limit", b"stall_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_text_limit", b"first_text_limit", "stall_limit", b"stall_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "max_output_tokens", b"max_output_tokens", "output_schema", b"output_schema", "passages", b"passages", "question", b"question", "stall_limit", b"stall_limit", "system", b"system", "tenant_id", b"tenant_id", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "first_text_limit", b"first_text_limit", "history", b"history", "max_output_tokens", b"max_output_tokens", "output_schema", b"output_schema", "passages", b"passages", "prompt_cache", b"prompt_cache", "question", b"question", "stall_limit", b"stall_limit", "system", b"system", "tenant_id", b"tenant_id", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -128,7 +184,9 @@ class GenerationEvent(_message.Message):
 
     @_builtins.property
     def citation_delta(self) -> Global___CitationDelta:
-        """A citation for text already sent; `source_index` counts the request's passages."""
+        """A citation for text already sent; `source_index` counts the request's passages
+        and, for a place that is in none of them, goes on with its documents.
+        """
 
     @_builtins.property
     def completed(self) -> Global___Completed:
@@ -163,7 +221,7 @@ class Started(_message.Message):
     model: _builtins.str
     """Name of the model."""
     engine: _builtins.str
-    """The engine that serves it: `anthropic`, `extractive`."""
+    """The engine that serves it: `anthropic`, `openai`, `extractive`."""
     def __init__(
         self,
         *,
@@ -263,6 +321,72 @@ class Completed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Completed: _TypeAlias = Completed  # noqa: Y015
+
+@_typing.final
+class WarmPromptRequest(_message.Message):
+    """What to have read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Required. On whose behalf."""
+    tier: _common_pb2.ModelTier.ValueType
+    """Optional. The model. Defaults to the best one configured."""
+    system: _builtins.str
+    """Optional. As in the requests to come."""
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Passage]:
+        """Optional. As in the requests to come."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        tier: _common_pb2.ModelTier.ValueType = ...,
+        system: _builtins.str = ...,
+        documents: _abc.Iterable[_common_pb2.Passage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "system", b"system", "tenant_id", b"tenant_id", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WarmPromptRequest: _TypeAlias = WarmPromptRequest  # noqa: Y015
+
+@_typing.final
+class WarmPromptResponse(_message.Message):
+    """It has been read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGE_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def usage(self) -> _common_pb2.Usage:
+        """Tokens read and written."""
+
+    @_builtins.property
+    def timing(self) -> _common_pb2.Timing:
+        """How the server spent its part of the call."""
+
+    def __init__(
+        self,
+        *,
+        usage: _common_pb2.Usage | None = ...,
+        timing: _common_pb2.Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WarmPromptResponse: _TypeAlias = WarmPromptResponse  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

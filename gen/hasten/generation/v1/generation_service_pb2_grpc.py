@@ -40,6 +40,11 @@ class GenerationServiceStub:
                 request_serializer=hasten_dot_generation_dot_v1_dot_generation__service__pb2.GenerateTextRequest.SerializeToString,
                 response_deserializer=hasten_dot_generation_dot_v1_dot_generation__service__pb2.GenerateTextResponse.FromString,
                 _registered_method=True)
+        self.WarmPrompt = channel.unary_unary(
+                '/hasten.generation.v1.GenerationService/WarmPrompt',
+                request_serializer=hasten_dot_generation_dot_v1_dot_generation__service__pb2.WarmPromptRequest.SerializeToString,
+                response_deserializer=hasten_dot_generation_dot_v1_dot_generation__service__pb2.WarmPromptResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/hasten.generation.v1.GenerationService/ListModels',
                 request_serializer=hasten_dot_generation_dot_v1_dot_generation__service__pb2.ListModelsRequest.SerializeToString,
@@ -66,6 +71,16 @@ class GenerationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WarmPrompt(self, request, context):
+        """Has the start of a prompt read, so that a provider has cached it before it is asked.
+
+        Costs what reading it costs; an engine without a prompt cache does nothing. Safe
+        to repeat. Fails as `GenerateText` does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that can be asked here.
         """
@@ -80,6 +95,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.GenerateText,
                     request_deserializer=hasten_dot_generation_dot_v1_dot_generation__service__pb2.GenerateTextRequest.FromString,
                     response_serializer=hasten_dot_generation_dot_v1_dot_generation__service__pb2.GenerateTextResponse.SerializeToString,
+            ),
+            'WarmPrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.WarmPrompt,
+                    request_deserializer=hasten_dot_generation_dot_v1_dot_generation__service__pb2.WarmPromptRequest.FromString,
+                    response_serializer=hasten_dot_generation_dot_v1_dot_generation__service__pb2.WarmPromptResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -115,6 +135,33 @@ class GenerationService:
             '/hasten.generation.v1.GenerationService/GenerateText',
             hasten_dot_generation_dot_v1_dot_generation__service__pb2.GenerateTextRequest.SerializeToString,
             hasten_dot_generation_dot_v1_dot_generation__service__pb2.GenerateTextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WarmPrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hasten.generation.v1.GenerationService/WarmPrompt',
+            hasten_dot_generation_dot_v1_dot_generation__service__pb2.WarmPromptRequest.SerializeToString,
+            hasten_dot_generation_dot_v1_dot_generation__service__pb2.WarmPromptResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,6 +27,12 @@ class GenerationServiceStub:
     middle, `INVALID_ARGUMENT` (`INVALID_FIELD`), and `PERMISSION_DENIED`
     (`TENANT_NOT_ALLOWED`).
     """
+    WarmPrompt: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.WarmPromptRequest, _generation_service_pb2.WarmPromptResponse]
+    """Has the start of a prompt read, so that a provider has cached it before it is asked.
+
+    Costs what reading it costs; an engine without a prompt cache does nothing. Safe
+    to repeat. Fails as `GenerateText` does.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ListModelsRequest, _generation_service_pb2.ListModelsResponse]
     """Lists the models that can be asked here."""
 
@@ -48,6 +54,18 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         `RetryInfo`), `ABORTED` (`MODEL_INTERRUPTED`) if the model broke off in the
         middle, `INVALID_ARGUMENT` (`INVALID_FIELD`), and `PERMISSION_DENIED`
         (`TENANT_NOT_ALLOWED`).
+        """
+
+    @_abc_1.abstractmethod
+    def WarmPrompt(
+        self,
+        request: _generation_service_pb2.WarmPromptRequest,
+        context: _aio.ServicerContext[_generation_service_pb2.WarmPromptRequest, _abc.Awaitable[_generation_service_pb2.WarmPromptResponse]],
+    ) -> _abc.Awaitable[_generation_service_pb2.WarmPromptResponse]:
+        """Has the start of a prompt read, so that a provider has cached it before it is asked.
+
+        Costs what reading it costs; an engine without a prompt cache does nothing. Safe
+        to repeat. Fails as `GenerateText` does.
         """
 
     @_abc_1.abstractmethod
