@@ -40,3 +40,14 @@ def test_a_provider_without_a_key_is_refused_by_name(monkeypatch: pytest.MonkeyP
 def test_a_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "very-secret")
     assert "very-secret" not in repr(load(GenerationConfig))
+
+
+@pytest.mark.parametrize("missing", ["BASE_URL", "BEST_MODEL"])
+def test_chat_completions_need_a_place_and_a_model(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setenv("GENERATION_ENGINE", "openai")
+    for name in {"BASE_URL", "BEST_MODEL"} - {missing}:
+        monkeypatch.setenv(f"GENERATION_OPENAI_{name}", "http://127.0.0.1:1/v1")
+    with pytest.raises(ConfigError, match=f"GENERATION_OPENAI_{missing}"):
+        load(GenerationConfig).chat_models()
