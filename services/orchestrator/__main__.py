@@ -28,7 +28,8 @@ from services.orchestrator.flights import Flights
 from services.orchestrator.hops import Clients
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.leases import Leases
-from services.orchestrator.policy import load_policies
+from services.orchestrator.libraries import Libraries, WarmSettings
+from services.orchestrator.policy import Policies, load_policies
 from services.orchestrator.runlog import Codec, RunLog
 from services.orchestrator.runs import Parts, Runs
 from services.orchestrator.servicer import OrchestratorServicer, decode_event, encode_event
@@ -62,13 +63,16 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
         courses = Courses(sketches, time.monotonic)
         await _remember(sketches, config.sketches_file)
         flights = _flights(config, redis, log)
-        runs = Runs(Parts(clients, catalog, keeper, policies, log, stops, courses, flights))
+        libraries = _libraries(config, clients, policies)
+        parts = Parts(clients, catalog, keeper, policies, log, stops, courses, flights, libraries)
+        runs = Runs(parts)
         servicer = OrchestratorServicer(runs, policies)
         background = [
             asyncio.create_task(catalog.keep_current()),
             asyncio.create_task(courses.keep_current()),
             asyncio.create_task(_keep(sketches, config.sketches_file)),
             asyncio.create_task(stops.listen(runs.stop_here)),
+            asyncio.create_task(libraries.keep_current()),
         ]
         if flights is not None:
             background.append(asyncio.create_task(flights.listen()))
@@ -115,6 +119,16 @@ def _write(path: Path, content: bytes) -> None:
         replace_file(path, content)
     except OSError as error:
         _LOG.warning("learned latencies cannot be kept: %s", error)
+
+
+def _libraries(config: OrchestratorConfig, clients: Clients, policies: Policies) -> Libraries:
+    """Return the collections for prompts; those that are set are read at once."""
+    warm = WarmSettings(config.prompt_warm_after_s, config.prompt_warm_for_s)
+    libraries = Libraries(clients.retrieval, clients.generation, warm)
+    for tenant_id, collection in config.collections_to_warm():
+        for policy in policies.reading_collections():
+            libraries.want(tenant_id, collection, policy)
+    return libraries
 
 
 def _flights(config: OrchestratorConfig, redis: Redis, log: RunLog) -> Flights | None:

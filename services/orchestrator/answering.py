@@ -26,6 +26,7 @@ from libs.values import (
     CacheLayer,
     Citation,
     Degradation,
+    Event,
     FinishReason,
     ModelTier,
     Question,
@@ -40,14 +41,16 @@ from libs.values.generation import Model, Prompt
 from services.orchestrator.course import Course
 from services.orchestrator.flight import FLIGHT, Following
 from services.orchestrator.flights import Flights, Passenger
-from services.orchestrator.ground import NO_GROUND, Ground
+from services.orchestrator.ground import NO_GROUND, Cited, Ground
 from services.orchestrator.hedging import Hedge
 from services.orchestrator.hops import CALLERS_FAULT, Clients, Found, Hops, outcome_of
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.leases import Offer
 from services.orchestrator.ledger import CUT, HopRecord
+from services.orchestrator.libraries import Libraries
 from services.orchestrator.lookups import LeaderFound, Lookups, StoredAnswerFound
 from services.orchestrator.plan import (
+    BRIEF,
     EMBEDDING,
     EXTRACTIVE,
     FAST,
@@ -90,6 +93,7 @@ class Asked:
     model: Model
     budget: Budget
     course: Course
+    libraries: Libraries | None = None
 
 
 class Answering:
@@ -116,6 +120,8 @@ class Answering:
         self._hops = Hops(clients, self._ledger)
         self._key = asked_of(asked.question, asked.policy, asked.model)
         self._course = asked.course
+        self._libraries = asked.libraries
+        self._cited = Cited(NO_GROUND)
         self._lookups = Lookups(self._ledger, asked.budget.clock, self._missed)
         most_s = min(_MOST_RESERVE_S, _RESERVE_SHARE * asked.budget.patience_s())
         self._reserve_s = max(asked.policy.costs.deliver, most_s)
@@ -162,6 +168,7 @@ class Answering:
             await self._board()
             vector = await self._embed()
             ground = await self._find(vector)
+            self._cited = Cited(ground)
             prompt = self._prompt(self._outline.rungs.writer, ground)
             await self._look_up_prompt(prompt)
             written = await self._write(ground)
@@ -268,8 +275,12 @@ class Answering:
         events = [numbered.event for numbered in found.events]
         if found.layer is CacheLayer.PROMPT:
             # The sources were read just now and are sent already; those are current.
-            events = [event for event in events if not isinstance(event, Sources)]
+            today = map(self._as_of_now, events)
+            events = [event for event in today if event is not None]
         self._report.replay(events, decision, hit)
+
+    def _as_of_now(self, event: Event) -> Event | None:
+        return self._cited.with_stored(event) if isinstance(event, Sources) else event
 
     # -- passages ----------------------------------------------------------------------
 
@@ -351,13 +362,21 @@ class Answering:
             self._lose(RETRIEVAL, error)
             self._course.ended(RETRIEVAL, is_done=False)
             return NO_GROUND
-        ground = Ground.of(found, self._question.collection)
+        ground = self._with_documents(Ground.of(found, self._question.collection))
         outcome = calling.record.outcome
         self._stage(RETRIEVAL, outcome, len(ground.passages))
         self._course.ended(RETRIEVAL, is_done=outcome == "ok")
         if outcome != "ok":
             self._report.lose(Degradation(RETRIEVAL, outcome))
         return ground
+
+    def _with_documents(self, ground: Ground) -> Ground:
+        """Add all of a small collection, if the policy has it in the prompt and it is at hand."""
+        is_read = self._policy.reads_collections and self._model.tier is not ModelTier.EXTRACTIVE
+        if self._libraries is None or not is_read:
+            return ground
+        documents = self._libraries.documents(self._question, self._policy, ground)
+        return replace(ground, documents=documents)
 
     def _may_go_unsupported(self, ground: Ground) -> bool:
         """Return whether a model may answer without sources: only while nobody can search."""
@@ -410,7 +429,7 @@ class Answering:
 
         def emit(event: TextDelta | Citation) -> None:
             self._report.quality = ground.quality(contest.leader.rung)
-            self._report.text(event)
+            self._tell(event)
 
         def second() -> Writing | None:
             return self._writing(FAST, emit) if self._course.takes_backup() else None
@@ -420,6 +439,14 @@ class Answering:
         self._report.quality = ground.quality(rung)
         contest = Contest(first, second, after_s, emit)
         return contest
+
+    def _tell(self, event: TextDelta | Citation) -> None:
+        """Send a piece of the text, after the source that it cites if that one is new."""
+        before = self._cited.count
+        placed = self._cited.placed(event)
+        if self._cited.count > before:
+            self._run.emit(self._cited.sources())
+        self._report.text(placed)
 
     def _writing(self, rung: str, emit: Emit) -> Writing:
         record = self._ledger.start(GENERATION, self._end_s())
@@ -466,8 +493,12 @@ class Answering:
         return Clocks(self._left_s(), total_s)
 
     def _prompt(self, rung: str, ground: Ground) -> Prompt:
-        passages = ground.read_by(rung)
-        return prompt_of(self._question, self._policy, TIER_OF[rung], passages)
+        passages, tier = ground.read_by(rung), TIER_OF[rung]
+        # Another model than the best one has nothing cached, and where less is read time is
+        # short: there it is the passages alone.
+        is_whole = tier is self._model.tier and rung != BRIEF
+        documents = ground.documents if is_whole else ()
+        return prompt_of(self._question, self._policy, tier, passages, documents)
 
     def _complete(
         self, written: Written, ground: Ground, prompt: Prompt, vector: Embeddings | None
@@ -488,7 +519,7 @@ class Answering:
                 tenant_id=self._question.tenant_id,
                 asked=self._key,
                 entry_id=self._run.run_id,
-                events=numbered(ground.sources(), *written.events),
+                events=numbered(self._cited.sources(), *map(self._cited.placed, written.events)),
                 finish_reason=completed.finish_reason,
                 quality=completed.quality,
                 degraded=bool(completed.degradations),

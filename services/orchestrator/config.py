@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, RedisDsn
 
-from libs.config import ServiceConfig
+from libs.config import ConfigError, ServiceConfig
 
 
 class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
@@ -42,3 +42,32 @@ class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
     flight_wait_s: float = Field(
         0.05, gt=0, description="seconds that Redis is waited for to find a shared answer"
     )
+    prompt_warm: str = Field(
+        "",
+        description="collections that providers read at start, for policies that have them in the"
+        " prompt: TENANT/COLLECTION, with commas between",
+    )
+    prompt_warm_after_s: float = Field(
+        240.0,
+        ge=0,
+        description="seconds without a question after which a provider reads a collection again,"
+        " before it forgets; 0 never has one read but by questions",
+    )
+    prompt_warm_for_s: float = Field(
+        900.0, ge=0, description="seconds after the last question that more are expected"
+    )
+
+    def collections_to_warm(self) -> list[tuple[str, str]]:
+        """Return tenants and collections.
+
+        Raises:
+            ConfigError: one is not of that form.
+        """
+        return [_named(each.strip()) for each in self.prompt_warm.split(",") if each.strip()]
+
+
+def _named(text: str) -> tuple[str, str]:
+    tenant_id, found, collection = text.partition("/")
+    if not (tenant_id and found and collection):
+        raise ConfigError(f"ORCHESTRATOR_PROMPT_WARM: {text!r} is not TENANT/COLLECTION")
+    return tenant_id, collection

@@ -20,6 +20,9 @@ SYSTEM_PROMPT = (
     "Never invent names, numbers or citations."
 )
 
+COLLECTION = "collection"
+PROMPT_CACHES = ("off", "system", "passages", COLLECTION)
+
 
 @dataclass(frozen=True, slots=True)
 class Costs:
@@ -79,6 +82,11 @@ class Policy:
         min_similarity: raises the cache's floor for semantic hits, in [0, 1].
         unsupported: True lets a model answer without sources while retrieval is dead.
         system: the instructions a model gets.
+        prompt_cache: what of a prompt the model's provider is asked to cache: `off`, `system`,
+            `passages` (where the same ones came before) or `collection` (a small collection goes
+            into the prompt whole, and is cached).
+        collection_tokens: how large such a collection may be, in tokens of about four
+            characters, 1 to 250,000.
         costs: what the steps are expected to take, before it is known.
         losses: what is given up first.
     """
@@ -94,6 +102,8 @@ class Policy:
     min_similarity: float | None = None
     unsupported: bool = False
     system: str = SYSTEM_PROMPT
+    prompt_cache: str = "passages"
+    collection_tokens: int = 12_000
     costs: Costs = field(default_factory=Costs)
     losses: Losses = field(default_factory=Losses)
 
@@ -114,6 +124,11 @@ class Policy:
         _need(1 <= self.max_output_tokens <= most, "max_output_tokens", f"must be 1 to {most}")
         floor = self.min_similarity
         _need(floor is None or 0 <= floor <= 1, "min_similarity", "must be in [0, 1]")
+        kinds = ", ".join(PROMPT_CACHES)
+        _need(self.prompt_cache in PROMPT_CACHES, "prompt_cache", f"must be one of {kinds}")
+        largest = 250_000
+        is_small = 1 <= self.collection_tokens <= largest
+        _need(is_small, "collection_tokens", f"must be 1 to {largest}")
         for cost in fields(self.costs):
             cost_s = getattr(self.costs, cost.name)
             _need(cost_s > 0, f"costs.{cost.name}", "must be above 0")
@@ -125,9 +140,15 @@ class Policy:
 
     def settings_fingerprint(self, model: str) -> str:
         """Return a digest of everything here that changes the text of an answer."""
+        whole = str(self.collection_tokens) if self.reads_collections else ""
         return _digest(
-            model, str(self.passages), str(self.max_output_tokens), str(self.unsupported)
+            model, str(self.passages), str(self.max_output_tokens), str(self.unsupported), whole
         )
+
+    @property
+    def reads_collections(self) -> bool:
+        """True if small collections go into the prompt whole."""
+        return self.prompt_cache == COLLECTION
 
     @property
     def system_version(self) -> str:
@@ -140,6 +161,10 @@ class Policies:
 
     def __init__(self, policies: dict[str, Policy]) -> None:
         self._policies = policies
+
+    def reading_collections(self) -> tuple[Policy, ...]:
+        """Return those that put small collections into the prompt whole."""
+        return tuple(each for each in self._policies.values() if each.reads_collections)
 
     def named(self, name: str) -> Policy:
         """Return a policy.

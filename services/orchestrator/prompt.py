@@ -7,9 +7,16 @@ import hashlib
 from libs.values import ModelTier, Passage, Question
 from libs.values.cache import AskedQuestion
 from libs.values.embedding import Embeddings
-from libs.values.generation import Model, Prompt
+from libs.values.generation import Model, Prompt, PromptCache
 from libs.values.retrieval import SearchQuery
-from services.orchestrator.policy import Policy
+from services.orchestrator.policy import COLLECTION, Policy
+
+_PROMPT_CACHES = {
+    "off": PromptCache.OFF,
+    "system": PromptCache.SYSTEM,
+    "passages": PromptCache.PASSAGES,
+    COLLECTION: PromptCache.PASSAGES,
+}
 
 
 def asked_of(question: Question, policy: Policy, model: Model) -> AskedQuestion:
@@ -46,9 +53,13 @@ def query_of(question: Question, policy: Policy, vector: Embeddings | None) -> S
 
 
 def prompt_of(
-    question: Question, policy: Policy, tier: ModelTier, passages: tuple[Passage, ...]
+    question: Question,
+    policy: Policy,
+    tier: ModelTier,
+    passages: tuple[Passage, ...],
+    documents: tuple[Passage, ...] = (),
 ) -> Prompt:
-    """Return the full prompt."""
+    """Return the full prompt; `documents` are all of the collection, if it goes along whole."""
     return Prompt(
         tenant_id=question.tenant_id,
         question=question.question,
@@ -58,7 +69,16 @@ def prompt_of(
         history=question.history,
         max_output_tokens=policy.max_output_tokens,
         output_schema=question.output_schema,
+        prompt_cache=_PROMPT_CACHES[policy.prompt_cache],
+        documents=documents,
     )
+
+
+def start_of(
+    policy: Policy, tier: ModelTier, tenant_id: str, documents: tuple[Passage, ...]
+) -> Prompt:
+    """Return a prompt that begins as those of all questions to a collection do."""
+    return Prompt(tenant_id, "", tier, policy.system, documents=documents)
 
 
 def digest(prompt: Prompt, model: str) -> bytes:
@@ -73,11 +93,13 @@ def digest(prompt: Prompt, model: str) -> bytes:
     parts += [prompt.output_schema, prompt.question]
     for turn in prompt.history:
         parts += [turn.role.name, turn.text]
-    for passage in prompt.passages:
+    # A document that was stored anew with the same words has moved to the end: no matter.
+    documents = sorted(prompt.documents, key=lambda each: each.document_id)
+    for passage in (*prompt.passages, *documents):
         parts += [passage.document_id, passage.title, passage.heading, passage.text]
         parts.append(str(passage.start_offset))
     # How many turns and passages there are, so that one is never read as the other.
-    parts += [str(len(prompt.history)), str(len(prompt.passages))]
+    parts += [str(len(prompt.history)), str(len(prompt.passages)), str(len(prompt.documents))]
     sha = hashlib.sha256()
     for part in parts:
         data = part.encode()

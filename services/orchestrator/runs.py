@@ -22,6 +22,7 @@ from services.orchestrator.flights import Flights
 from services.orchestrator.hops import Clients
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.ledger import Ledger
+from services.orchestrator.libraries import Libraries
 from services.orchestrator.plan import ladder_of, prior_of
 from services.orchestrator.policy import Policies, Policy
 from services.orchestrator.report import Report
@@ -46,6 +47,7 @@ class Parts:
     stops: Stops
     courses: Courses
     flights: Flights | None = None
+    libraries: Libraries | None = None
 
 
 class Runs:
@@ -76,8 +78,8 @@ class Runs:
         course = self._course(question, policy)
         ledger = Ledger(budget.clock, arrived_s, course.learn)
         report = Report(question, run, ledger, span, model.tier)
-        asked = Asked(question, policy, model, budget, course)
         parts = self._parts
+        asked = Asked(question, policy, model, budget, course, parts.libraries)
         answering = Answering(asked, run, report, parts.clients, parts.keeper, parts.flights)
         self._live[run.tenant_id, run.run_id] = run
         run.task = self._spawn(answering.run())

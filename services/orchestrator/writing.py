@@ -96,6 +96,7 @@ class Writing:
     async def _read(self, prompt: Prompt, clocks: Clocks) -> None:
         loop = asyncio.get_running_loop()
         total_at = loop.time() + clocks.total_s
+        prompt = replace(prompt, first_text_limit_s=clocks.first_text_s)
         async with asyncio.timeout(min(clocks.first_text_s, clocks.total_s)) as clock:
             async with self._client.generate(prompt, limit_s=clocks.total_s) as events:
                 async for event in events:

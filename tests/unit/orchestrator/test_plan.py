@@ -129,6 +129,8 @@ def test_one_lesser_choice_in_twenty_tries_the_better_one() -> None:
         ("[odd.losses]\nlexical = 1.5\n", "losses.lexical"),
         ("[odd.losses]\nspeed = 0.5\n", "losses.speed"),
         ("[odd]\nend_s = 1.0\n", "end_s"),
+        ('[odd]\nprompt_cache = "all"\n', "prompt_cache"),
+        ("[odd]\ncollection_tokens = 0\n", "collection_tokens"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused_by_its_fields_name(

@@ -684,7 +684,9 @@ Global___StageFinished: _TypeAlias = StageFinished  # noqa: Y015
 
 @_typing.final
 class Sources(_message.Message):
-    """The passages behind an answer."""
+    """The passages behind an answer. A later one takes the place of an earlier one and
+    begins with the same passages: a model may cite what was not found but given.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -697,7 +699,7 @@ class Sources(_message.Message):
     """The last stage of retrieval in the list: `lexical`, `dense`, `fused`."""
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Passage]:
-        """Passages, best first."""
+        """Passages, best first; then those that were only cited."""
 
     def __init__(
         self,
