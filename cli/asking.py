@@ -99,7 +99,9 @@ def layer_of(completed: Completed) -> str:
         return f"shared with run {completed.followed_run_id[:8]}"
     if hit is None:
         return f"cache miss, by {completed.model}" if completed.model else "cache miss"
-    return f"{hit.layer.name.lower()} hit, {hit.similarity:.3f} similar, {hit.age_s:.1f} s old"
+    is_stale = ", stale" if hit.stale else ""
+    layer = hit.layer.name.lower()
+    return f"{layer} hit, {hit.similarity:.3f} similar, {hit.age_s:.1f} s old{is_stale}"
 
 
 def as_json(answer: WholeAnswer) -> str:

@@ -28,7 +28,16 @@ from libs.values.cache import (
     Stored,
     WithTag,
 )
-from libs.wire import event_from, event_to, filters_to, seconds, timing_from, turns_to
+from libs.wire import (
+    duration,
+    event_from,
+    event_to,
+    filters_to,
+    seconds,
+    timing_from,
+    turns_to,
+    usage_to,
+)
 
 Request = TypeVar("Request", pb.LookupAnswerRequest, pb.FindAnswerRequest)
 
@@ -161,6 +170,10 @@ def _lookup_to(kind: type[Request], lookup: Lookup) -> Request:
         embedding_fingerprint=lookup.embedding_fingerprint,
         min_similarity=lookup.min_similarity,
         minimum_quality=int(lookup.minimum_quality),  # type: ignore[arg-type]
+        # What is not said is true; the shorter message is the quicker one.
+        accept_stale=None if lookup.accept_stale else False,
+        refreshes=lookup.refreshes,
+        shares_personal=lookup.shares_personal,
     )
 
 
@@ -189,6 +202,11 @@ def _decision_from(message: pb.Decision) -> Decision:
         model=message.model,
         finish_reason=FinishReason(message.finish_reason),
         timing=timing_from(message.timing),
+        stale=message.stale,
+        refresh=message.refresh,
+        question=message.question,
+        index_version=message.index_version,
+        refusal=message.refusal,
     )
 
 
@@ -208,6 +226,11 @@ def _answer_to(answer: Answer) -> pb.StoreAnswerRequest:
         sources=map(_source_to, answer.sources),
         store_id=answer.store_id,
         tags=answer.tags,
+        made_in=duration(answer.made_in_s),
+        usage=None if answer.usage is None else usage_to(answer.usage),
+        index_version=answer.index_version,
+        refusal=answer.refusal,
+        shares_personal=answer.shares_personal,
     )
 
 

@@ -184,6 +184,9 @@ def _cache(hit: CacheHit | None) -> dict[str, Any] | None:
         "similarity": round(hit.similarity, 4),
         "age_s": round(hit.age_s, 3),
         "entry_id": hit.entry_id,
+        "stale": hit.stale,
+        "refresh_run_id": hit.refresh_run_id or None,
+        "index_version": hit.index_version or None,
     }
 
 

@@ -164,6 +164,9 @@ class CacheHit:
     similarity: float
     age_s: float
     entry_id: str
+    stale: bool = False
+    refresh_run_id: str = ""
+    index_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

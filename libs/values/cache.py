@@ -14,6 +14,7 @@ from libs.values.basics import (
     SourceVersion,
     Timing,
     Turn,
+    Usage,
 )
 
 
@@ -44,6 +45,9 @@ class Lookup:
     embedding_fingerprint: str = ""
     min_similarity: float | None = None
     minimum_quality: Quality = Quality.UNSPECIFIED
+    accept_stale: bool = True
+    refreshes: bool = False
+    shares_personal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,11 @@ class Decision:
     model: str = ""
     finish_reason: FinishReason = FinishReason.UNSPECIFIED
     timing: Timing = field(default_factory=Timing)
+    stale: bool = False
+    refresh: bool = False
+    question: str = ""
+    index_version: int = 0
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,11 @@ class Answer:
     sources: tuple[SourceVersion, ...] = ()
     store_id: str = ""
     tags: tuple[str, ...] = ()
+    made_in_s: float = 0.0
+    usage: Usage | None = None
+    index_version: int = 0
+    refusal: str = ""
+    shares_personal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,12 +219,22 @@ def _hit_to(hit: CacheHit) -> pb.CacheHit:
         similarity=hit.similarity,
         age=duration(hit.age_s),
         entry_id=hit.entry_id,
+        stale=hit.stale,
+        refresh_run_id=hit.refresh_run_id,
+        index_version=hit.index_version,
     )
 
 
 def _hit_from(message: pb.CacheHit) -> CacheHit:
-    layer = CacheLayer(message.layer)
-    return CacheHit(layer, message.similarity, seconds(message.age), message.entry_id)
+    return CacheHit(
+        CacheLayer(message.layer),
+        message.similarity,
+        seconds(message.age),
+        message.entry_id,
+        message.stale,
+        message.refresh_run_id,
+        message.index_version,
+    )
 
 
 _TO: dict[type[Event], tuple[str, Callable[[Any], Any]]] = {

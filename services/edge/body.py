@@ -44,7 +44,16 @@ class AskBody(_Strict):
     budget_ms: float | None = Field(None, gt=0)
     deadline_ms: float | None = Field(None, gt=0)
     minimum_quality: (
-        Literal["refusal", "unsupported", "extractive_lexical", "extractive", "lexical", "full"]
+        Literal[
+            "refusal",
+            "unsupported",
+            "extractive_lexical",
+            "extractive",
+            "fast_lexical",
+            "fast",
+            "lexical",
+            "full",
+        ]
         | None
     ) = None
     cache_control: Literal["default", "bypass", "no-store", "only-if-cached", "refresh"] = "default"

@@ -45,6 +45,7 @@ from libs.values import (
     Account,
     AnswerEvent,
     AnswerState,
+    CacheControl,
     CacheHit,
     CacheLayer,
     Citation,
@@ -281,7 +282,15 @@ async def test_an_answer_says_where_its_time_went(http: httpx.AsyncClient) -> No
 
 
 async def test_a_cached_answer_says_so(http: httpx.AsyncClient, orchestrator: Orchestrator) -> None:
-    hit = CacheHit(CacheLayer.SEMANTIC, 0.97, 12.5, "run-0")
+    hit = CacheHit(
+        CacheLayer.SEMANTIC,
+        0.97,
+        12.5,
+        "run-0",
+        stale=True,
+        refresh_run_id="run-1",
+        index_version=7,
+    )
     orchestrator.events = (PLAN, TextDelta("Yes."), replace(COMPLETED, usage=None, cache_hit=hit))
     answer = (await http.post("/v1/answers", json=ASK)).json()
     assert answer["cache"] == {
@@ -289,8 +298,31 @@ async def test_a_cached_answer_says_so(http: httpx.AsyncClient, orchestrator: Or
         "similarity": 0.97,
         "age_s": 12.5,
         "entry_id": "run-0",
+        "stale": True,
+        "refresh_run_id": "run-1",
+        "index_version": 7,
     }
     assert answer["usage"] is None
+
+
+@pytest.mark.parametrize("control", list(CacheControl))
+async def test_each_way_to_use_the_cache_arrives(
+    http: httpx.AsyncClient, orchestrator: Orchestrator, control: CacheControl
+) -> None:
+    body = ASK | {"cache_control": control.name.lower().replace("_", "-")}
+    assert (await http.post("/v1/answers", json=body)).status_code == 200
+    assert orchestrator.asked is not None
+    assert orchestrator.asked.cache_control is control
+
+
+@pytest.mark.parametrize("least", list(Quality)[1:])
+async def test_each_quality_can_be_asked_for(
+    http: httpx.AsyncClient, orchestrator: Orchestrator, least: Quality
+) -> None:
+    body = ASK | {"minimum_quality": least.name.lower()}
+    assert (await http.post("/v1/answers", json=body)).status_code == 200
+    assert orchestrator.asked is not None
+    assert orchestrator.asked.minimum_quality is least
 
 
 async def test_what_was_revised_is_not_in_the_answer(

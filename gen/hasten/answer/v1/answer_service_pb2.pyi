@@ -891,6 +891,9 @@ class CacheHit(_message.Message):
     SIMILARITY_FIELD_NUMBER: _builtins.int
     AGE_FIELD_NUMBER: _builtins.int
     ENTRY_ID_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    REFRESH_RUN_ID_FIELD_NUMBER: _builtins.int
+    INDEX_VERSION_FIELD_NUMBER: _builtins.int
     layer: Global___CacheLayer.ValueType
     """The layer that hit."""
     similarity: _builtins.float
@@ -899,6 +902,12 @@ class CacheHit(_message.Message):
     """
     entry_id: _builtins.str
     """Name of the stored answer: the run that generated it."""
+    stale: _builtins.bool
+    """True if it was past its soft end."""
+    refresh_run_id: _builtins.str
+    """The run that makes it anew, for `WatchAnswer`. Empty if this request has begun none."""
+    index_version: _builtins.int
+    """Version of the index that it was built at; 0 if not known."""
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
         """Time since the answer was generated."""
@@ -910,10 +919,13 @@ class CacheHit(_message.Message):
         similarity: _builtins.float = ...,
         age: _duration_pb2.Duration | None = ...,
         entry_id: _builtins.str = ...,
+        stale: _builtins.bool = ...,
+        refresh_run_id: _builtins.str = ...,
+        index_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "entry_id", b"entry_id", "layer", b"layer", "similarity", b"similarity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "entry_id", b"entry_id", "index_version", b"index_version", "layer", b"layer", "refresh_run_id", b"refresh_run_id", "similarity", b"similarity", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1028,7 +1040,8 @@ class HopAccount(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     hop: _builtins.str
     """Name of the hop: `cache.exact`, `flight` (the same question in another run),
-    `embedding`, `cache.semantic`, `retrieval`, `cache.prompt`, `generation`.
+    `rewriting` (a follow-up is made to stand alone), `embedding`, `cache.semantic`,
+    `retrieval`, `cache.prompt`, `generation`, `replay` (a stored answer at a pace).
     """
     outcome: _builtins.str
     """What came of it: `ok`, `hit`, `miss`, `cancelled`, or a reason of failure."""

@@ -95,6 +95,9 @@ class LookupAnswerRequest(_message.Message):
     EMBEDDING_FINGERPRINT_FIELD_NUMBER: _builtins.int
     MIN_SIMILARITY_FIELD_NUMBER: _builtins.int
     MINIMUM_QUALITY_FIELD_NUMBER: _builtins.int
+    ACCEPT_STALE_FIELD_NUMBER: _builtins.int
+    REFRESHES_FIELD_NUMBER: _builtins.int
+    SHARES_PERSONAL_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose answers may be returned; tenants never share answers."""
     layer: _answer_service_pb2.CacheLayer.ValueType
@@ -112,7 +115,17 @@ class LookupAnswerRequest(_message.Message):
     raise the server's floor.
     """
     minimum_quality: _common_pb2.Quality.ValueType
-    """Optional. The least achieved quality that counts as a hit."""
+    """Optional. The least achieved quality that counts as a hit. It does not matter for a
+    stored refusal: a better answer would be one too.
+    """
+    accept_stale: _builtins.bool
+    """Optional. Whether an answer past its soft end counts as a hit, marked `stale`.
+    Defaults to true.
+    """
+    refreshes: _builtins.bool
+    """True if the caller makes a stale answer anew when `Decision.refresh` says so."""
+    shares_personal: _builtins.bool
+    """True lets questions that hold personal data be served by meaning too."""
     @_builtins.property
     def asked(self) -> Global___AskedQuestion:
         """Required for the layers `EXACT` and `SEMANTIC`. What is asked."""
@@ -128,13 +141,21 @@ class LookupAnswerRequest(_message.Message):
         embedding_fingerprint: _builtins.str = ...,
         min_similarity: _builtins.float | None = ...,
         minimum_quality: _common_pb2.Quality.ValueType = ...,
+        accept_stale: _builtins.bool | None = ...,
+        refreshes: _builtins.bool = ...,
+        shares_personal: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity", "asked", b"asked", "min_similarity", b"min_similarity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "min_similarity", b"min_similarity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "refreshes", b"refreshes", "shares_personal", b"shares_personal", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__accept_stale: _TypeAlias = _typing.Literal["accept_stale"]  # noqa: Y015
+    _WhichOneofArgType__accept_stale: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale"]  # noqa: Y015
     _WhichOneofReturnType__min_similarity: _TypeAlias = _typing.Literal["min_similarity"]  # noqa: Y015
     _WhichOneofArgType__min_similarity: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accept_stale) -> _WhichOneofReturnType__accept_stale | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_similarity) -> _WhichOneofReturnType__min_similarity | None: ...
 
 Global___LookupAnswerRequest: _TypeAlias = LookupAnswerRequest  # noqa: Y015
@@ -189,6 +210,9 @@ class FindAnswerRequest(_message.Message):
     EMBEDDING_FINGERPRINT_FIELD_NUMBER: _builtins.int
     MIN_SIMILARITY_FIELD_NUMBER: _builtins.int
     MINIMUM_QUALITY_FIELD_NUMBER: _builtins.int
+    ACCEPT_STALE_FIELD_NUMBER: _builtins.int
+    REFRESHES_FIELD_NUMBER: _builtins.int
+    SHARES_PERSONAL_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose answers may be returned; tenants never share answers."""
     layer: _answer_service_pb2.CacheLayer.ValueType
@@ -206,7 +230,17 @@ class FindAnswerRequest(_message.Message):
     raise the server's floor.
     """
     minimum_quality: _common_pb2.Quality.ValueType
-    """Optional. The least achieved quality that counts as a hit."""
+    """Optional. The least achieved quality that counts as a hit. It does not matter for a
+    stored refusal: a better answer would be one too.
+    """
+    accept_stale: _builtins.bool
+    """Optional. Whether an answer past its soft end counts as a hit, marked `stale`.
+    Defaults to true.
+    """
+    refreshes: _builtins.bool
+    """True if the caller makes a stale answer anew when `Decision.refresh` says so."""
+    shares_personal: _builtins.bool
+    """True lets questions that hold personal data be served by meaning too."""
     @_builtins.property
     def asked(self) -> Global___AskedQuestion:
         """Required for the layers `EXACT` and `SEMANTIC`. What is asked."""
@@ -222,13 +256,21 @@ class FindAnswerRequest(_message.Message):
         embedding_fingerprint: _builtins.str = ...,
         min_similarity: _builtins.float | None = ...,
         minimum_quality: _common_pb2.Quality.ValueType = ...,
+        accept_stale: _builtins.bool | None = ...,
+        refreshes: _builtins.bool = ...,
+        shares_personal: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity", "asked", b"asked", "min_similarity", b"min_similarity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "min_similarity", b"min_similarity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "refreshes", b"refreshes", "shares_personal", b"shares_personal", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__accept_stale: _TypeAlias = _typing.Literal["accept_stale"]  # noqa: Y015
+    _WhichOneofArgType__accept_stale: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale"]  # noqa: Y015
     _WhichOneofReturnType__min_similarity: _TypeAlias = _typing.Literal["min_similarity"]  # noqa: Y015
     _WhichOneofArgType__min_similarity: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accept_stale) -> _WhichOneofReturnType__accept_stale | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_similarity) -> _WhichOneofReturnType__min_similarity | None: ...
 
 Global___FindAnswerRequest: _TypeAlias = FindAnswerRequest  # noqa: Y015
@@ -288,11 +330,17 @@ class Decision(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    REFRESH_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    INDEX_VERSION_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
     hit: _builtins.bool
     """True if the events of a stored answer follow."""
     reason: _builtins.str
     """Why: `OK` for a hit; `NOT_FOUND`, `BELOW_FLOOR`, `BELOW_QUALITY`, `DOCUMENT_CHANGED`,
-    `WATCH_SILENT`, `EXPIRED`, `STORE_UNAVAILABLE`, `TIMED_OUT`, `DAMAGED` for a miss.
+    `WATCH_SILENT`, `EXPIRED`, `STALE`, `PERSONAL`, `QUARANTINED`, `STORE_UNAVAILABLE`,
+    `TIMED_OUT`, `DAMAGED` for a miss.
     """
     similarity: _builtins.float
     """Cosine similarity of the nearest stored question, in [-1, 1]. 1 for the exact
@@ -306,6 +354,22 @@ class Decision(_message.Message):
     """The model that wrote it. Set on a hit."""
     finish_reason: _common_pb2.FinishReason.ValueType
     """Why the stored text ended. Set on a hit."""
+    stale: _builtins.bool
+    """True if the answer is past its soft end: it serves, and is to be made anew."""
+    refresh: _builtins.bool
+    """True if this caller, and for a while no other in the cluster, is to make it anew. Only
+    said to one who `refreshes`, and not said again if the same lookup is made twice.
+    """
+    question: _builtins.str
+    """The stored question, with white space and first letter made one. Set on a hit by
+    meaning.
+    """
+    index_version: _builtins.int
+    """Version of the index that the answer was built at. Set on a hit; 0 if not known."""
+    refusal: _builtins.str
+    """Why the stored answer is a refusal, as a reason such as `NOTHING_FOUND`. Empty if it
+    is an answer.
+    """
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
         """Time since the answer was generated. Set on a hit."""
@@ -326,10 +390,15 @@ class Decision(_message.Message):
         model: _builtins.str = ...,
         finish_reason: _common_pb2.FinishReason.ValueType = ...,
         timing: _common_pb2.Timing | None = ...,
+        stale: _builtins.bool = ...,
+        refresh: _builtins.bool = ...,
+        question: _builtins.str = ...,
+        index_version: _builtins.int = ...,
+        refusal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "similarity", b"similarity", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "entry_id", b"entry_id", "finish_reason", b"finish_reason", "hit", b"hit", "model", b"model", "quality", b"quality", "reason", b"reason", "similarity", b"similarity", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "entry_id", b"entry_id", "finish_reason", b"finish_reason", "hit", b"hit", "index_version", b"index_version", "model", b"model", "quality", b"quality", "question", b"question", "reason", b"reason", "refresh", b"refresh", "refusal", b"refusal", "similarity", b"similarity", "stale", b"stale", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__similarity: _TypeAlias = _typing.Literal["similarity"]  # noqa: Y015
     _WhichOneofArgType__similarity: _TypeAlias = _typing.Literal["_similarity", b"_similarity"]  # noqa: Y015
@@ -357,6 +426,11 @@ class StoreAnswerRequest(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     STORE_ID_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    MADE_IN_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    INDEX_VERSION_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    SHARES_PERSONAL_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose answer it is."""
     prompt_sha256: _builtins.bytes
@@ -368,7 +442,9 @@ class StoreAnswerRequest(_message.Message):
     entry_id: _builtins.str
     """Required. Name of the entry: the run that generated the answer; 1 to 128 characters."""
     finish_reason: _common_pb2.FinishReason.ValueType
-    """Required. Why the text ended. Only whole answers are stored."""
+    """Required. Why the text ended. Only whole answers are stored, and refusals
+    (`NO_ANSWER`, with `refusal`).
+    """
     quality: _common_pb2.Quality.ValueType
     """Required. The rung that was reached."""
     degraded: _builtins.bool
@@ -377,6 +453,16 @@ class StoreAnswerRequest(_message.Message):
     """The model that wrote it."""
     store_id: _builtins.str
     """The store that `sources` were read from, as retrieval names it."""
+    index_version: _builtins.int
+    """Version of the index that was read."""
+    refusal: _builtins.str
+    """Why there is no answer in the collection, as a reason such as `NOTHING_FOUND`: only
+    after a search in full. Required with, and only with, quality `REFUSAL`. Lives
+    briefly, is found by the same question alone, and ends with the next change in the
+    collection.
+    """
+    shares_personal: _builtins.bool
+    """True lets a question that holds personal data be found by meaning too."""
     @_builtins.property
     def asked(self) -> Global___AskedQuestion:
         """Required. What was asked."""
@@ -395,6 +481,14 @@ class StoreAnswerRequest(_message.Message):
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Free labels for `InvalidateAnswers`, at most 16 of at most 64 characters."""
 
+    @_builtins.property
+    def made_in(self) -> _duration_pb2.Duration:
+        """Time that it took to make, which a hit saves."""
+
+    @_builtins.property
+    def usage(self) -> _common_pb2.Usage:
+        """Tokens that it took to make."""
+
     def __init__(
         self,
         *,
@@ -412,10 +506,15 @@ class StoreAnswerRequest(_message.Message):
         sources: _abc.Iterable[Global___SourceVersion] | None = ...,
         store_id: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        made_in: _duration_pb2.Duration | None = ...,
+        usage: _common_pb2.Usage | None = ...,
+        index_version: _builtins.int = ...,
+        refusal: _builtins.str = ...,
+        shares_personal: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "made_in", b"made_in", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "degraded", b"degraded", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "entry_id", b"entry_id", "events", b"events", "finish_reason", b"finish_reason", "model", b"model", "prompt_sha256", b"prompt_sha256", "quality", b"quality", "sources", b"sources", "store_id", b"store_id", "tags", b"tags", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "degraded", b"degraded", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "entry_id", b"entry_id", "events", b"events", "finish_reason", b"finish_reason", "index_version", b"index_version", "made_in", b"made_in", "model", b"model", "prompt_sha256", b"prompt_sha256", "quality", b"quality", "refusal", b"refusal", "shares_personal", b"shares_personal", "sources", b"sources", "store_id", b"store_id", "tags", b"tags", "tenant_id", b"tenant_id", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
