@@ -62,6 +62,15 @@ METRIC_IN_FLIGHT = "hasten_server_calls_in_flight"
 METRIC_COST_IN_FLIGHT = "hasten_server_cost_in_flight"
 METRIC_LIMIT = "hasten_server_cost_limit"
 METRIC_SHED = "hasten_server_calls_shed_total"
+METRIC_CACHE_LOOKUPS = "hasten_cache_lookups_total"
+METRIC_CACHE_VETOES = "hasten_cache_vetoes_total"
+METRIC_CACHE_AGE = "hasten_cache_hit_age_seconds"
+METRIC_CACHE_SAVED_S = "hasten_cache_saved_seconds_total"
+METRIC_CACHE_SAVED_TOKENS = "hasten_cache_saved_tokens_total"
+METRIC_CACHE_ENTRIES = "hasten_cache_index_entries"
+METRIC_CACHE_LAG = "hasten_cache_index_lag_seconds"
+METRIC_CACHE_SILENCE = "hasten_cache_documents_silence_seconds"
+METRIC_REFRESHES = "hasten_refreshes_total"
 
 # Seconds. The limits of the latency targets are edges, so that a share of requests
 # within a target is read off without interpolation.
@@ -83,3 +92,6 @@ LATENCY_BUCKETS_S = (
     10.0,
     30.0,
 )
+
+# Seconds that an answer has been stored: from moments to a day.
+AGE_BUCKETS_S = (1.0, 10.0, 60.0, 600.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 604_800.0)
