@@ -9,12 +9,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from libs.clients import Connection
 from libs.clients.retrieval import RetrievalClient
 from libs.server import Served, run
+from services.cache import measures
 from services.cache.changelog import ChangeLog
 from services.cache.config import CacheConfig
-from services.cache.connection import linked
+from services.cache.connection import Link, linked
 from services.cache.finder import Finder
 from services.cache.freshness import Freshness
-from services.cache.keeper import Keeper, Lifetimes
+from services.cache.keeper import Keeper
+from services.cache.lifetimes import Lifetimes
+from services.cache.quarantine import Quarantine
+from services.cache.refreshes import Refreshes
 from services.cache.replica import Replica
 from services.cache.servicer import CacheServicer
 from services.cache.store import EntryStore
@@ -45,9 +49,19 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
         freshness = Freshness(silence_s=config.watch_silence_s)
         store, patient_store = EntryStore(quick), EntryStore(patient)
         replica = Replica(patient_store, ChangeLog(patient))
-        finder = Finder(store, replica, freshness, floor=config.min_similarity)
-        lifetimes = Lifetimes(config.ttl_s, config.degraded_ttl_s)
-        keeper = Keeper(store, patient_store, replica, freshness, lifetimes)
+        quarantine = _quarantine(config, quick)
+        finder = Finder(
+            store,
+            replica,
+            freshness,
+            floor=config.min_similarity,
+            refreshes=Refreshes(quick, lease_s=config.refresh_lease_s),
+            quarantine=quarantine,
+        )
+        keeper = Keeper(
+            store, patient_store, replica, freshness, _lifetimes(config), quarantine=quarantine
+        )
+        measures.watch(replica, freshness)
         servicer = CacheServicer(
             finder, keeper, replica, freshness, max_answer_bytes=config.max_answer_bytes
         )
@@ -68,6 +82,23 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+
+
+def _lifetimes(config: CacheConfig) -> Lifetimes:
+    return Lifetimes(
+        config.ttl_s,
+        config.degraded_ttl_s,
+        config.refusal_ttl_s,
+        config.fresh_share,
+        config.ttl_jitter,
+        config.quarantine_s,
+    )
+
+
+def _quarantine(config: CacheConfig, link: Link) -> Quarantine | None:
+    if not config.quarantine_s:
+        return None
+    return Quarantine(link, longest_s=config.quarantine_s, looks=config.quarantine_looks)
 
 
 def main() -> None:

@@ -36,6 +36,35 @@ class CacheConfig(ServiceConfig, env_prefix="CACHE_"):
     degraded_ttl_s: float = Field(
         60.0, gt=0, description="seconds an answer lives that fell short of what was aimed for"
     )
+    refusal_ttl_s: float = Field(
+        30.0,
+        gt=0,
+        description="seconds for which it is remembered that a collection holds no answer, if "
+        "nothing changes in it before",
+    )
+    fresh_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="part of its life after which an answer is stale: it still serves, and is "
+        "made anew in the background. 1 has none ever be stale",
+    )
+    ttl_jitter: float = Field(
+        0.1, ge=0, lt=1, description="part of its life by which an answer lives longer or shorter"
+    )
+    refresh_lease_s: float = Field(
+        30.0, gt=0, description="seconds in which a stale answer is made anew once at most"
+    )
+    quarantine_s: float = Field(
+        0.0,
+        ge=0,
+        description="seconds for which a new answer is found by the same question alone",
+    )
+    quarantine_looks: int = Field(
+        3,
+        ge=0,
+        description="hits by the same question that end its quarantine before; 0 for none",
+    )
     max_answer_bytes: int = Field(
         1_048_576, ge=1, description="size of the largest answer that is kept, events as sent"
     )

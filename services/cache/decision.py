@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from libs.values import Quality
-from services.cache.entry import Entry
+from services.cache.entry import Draft, Entry
 from services.cache.freshness import Freshness
+from services.cache.personal import is_personal
 from services.cache.reasons import Reason
 
 # Two equal vectors may have a product this much below 1, by the rounding of float32.
@@ -28,12 +29,18 @@ class Terms:
         minimum_quality: the least achieved quality.
         floor: the least cosine similarity, in [0, 1].
         context: the context that candidates must be of; empty where the key says it.
+        accept_stale: whether an answer past its soft end serves.
+        shares_personal: whether a question that holds personal data is shared by meaning.
+        let_out: names of those that have left quarantine before its end.
     """
 
     now_s: float
     minimum_quality: Quality = Quality.UNSPECIFIED
     floor: float = 0.0
     context: str = ""
+    accept_stale: bool = True
+    shares_personal: bool = False
+    let_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ class Judgement:
         similarity: of the answer, or of the nearest candidate; None if nothing is near.
         age_s: seconds since the answer was generated.
         refused: the candidates before it, and why they do not serve.
+        stale: True if the answer is past its soft end.
+        refresh: True if who asked is to make it anew.
     """
 
     reason: Reason
@@ -66,6 +75,8 @@ class Judgement:
     similarity: float | None = None
     age_s: float = 0.0
     refused: tuple[tuple[Candidate, Reason], ...] = ()
+    stale: bool = False
+    refresh: bool = False
 
 
 Step = Callable[[Terms, Candidate], Reason | None]
@@ -86,20 +97,53 @@ def unexpired(terms: Terms, candidate: Candidate) -> Reason | None:
     return None if terms.now_s < candidate.entry.expires_at_s else Reason.EXPIRED
 
 
+def fresh_enough(terms: Terms, candidate: Candidate) -> Reason | None:
+    """Refuse an answer past its soft end where that is not accepted."""
+    is_fresh = terms.accept_stale or terms.now_s < candidate.entry.stale_at_s
+    return None if is_fresh else Reason.STALE
+
+
 def good_enough(terms: Terms, candidate: Candidate) -> Reason | None:
     """Refuse an answer of less quality than is asked for."""
-    is_good = candidate.entry.quality >= terms.minimum_quality
+    entry = candidate.entry
+    # Who asks for more where there is nothing to answer from gets a refusal as well.
+    is_good = bool(entry.refusal) or entry.quality >= terms.minimum_quality
     return None if is_good else Reason.BELOW_QUALITY
+
+
+def impersonal(terms: Terms, candidate: Candidate) -> Reason | None:
+    """Refuse an answer whose question holds personal data, if those are not shared."""
+    is_open = terms.shares_personal or not is_personal(candidate.entry.question)
+    return None if is_open else Reason.PERSONAL
+
+
+def out_of_quarantine(terms: Terms, candidate: Candidate) -> Reason | None:
+    """Refuse an answer that has not yet proved itself on its own question."""
+    entry = candidate.entry
+    is_out = terms.now_s >= entry.shared_from_s or entry.entry_id in terms.let_out
+    return None if is_out else Reason.QUARANTINED
 
 
 def documents_unchanged(freshness: Freshness) -> Step:
     """Return the step that refuses an answer built from documents that have changed."""
 
     def step(_: Terms, candidate: Candidate) -> Reason | None:
-        entry = candidate.entry
-        return freshness.judge(entry.tenant_id, entry.sources, entry.store_id)
+        return outdated(freshness, candidate.entry)
 
     return step
+
+
+def outdated(freshness: Freshness, entry: Entry | Draft) -> Reason | None:
+    """Return why an answer may not be used for what has changed since; None if it may.
+
+    That there is no answer depends on all documents of the collection, new ones included.
+    """
+    if entry.refusal:
+        collection = entry.collection
+        return freshness.judge_collection(
+            entry.tenant_id, collection, entry.index_version, entry.store_id
+        )
+    return freshness.judge(entry.tenant_id, entry.sources, entry.store_id)
 
 
 def judge(terms: Terms, candidates: Iterable[Candidate], steps: Sequence[Step]) -> Judgement:
@@ -115,8 +159,8 @@ def judge(terms: Terms, candidates: Iterable[Candidate], steps: Sequence[Step]) 
         reason = _refusal(terms, candidate, steps)
         if reason is None:
             entry, similarity = candidate.entry, candidate.similarity
-            age_s = entry.age_s(terms.now_s)
-            return Judgement(Reason.OK, entry, similarity, age_s, tuple(refused))
+            age_s, stale = entry.age_s(terms.now_s), entry.stale_at_s <= terms.now_s
+            return Judgement(Reason.OK, entry, similarity, age_s, tuple(refused), stale)
         refused.append((candidate, reason))
     if not refused:
         return Judgement(Reason.NOT_FOUND)

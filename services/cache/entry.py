@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from libs.values import FinishReason, Quality, SourceVersion
+from libs.values import FinishReason, Quality, SourceVersion, Usage
 from libs.values.cache import AskedQuestion
 
-MAGIC = b"HCA1"
+MAGIC = b"HCA2"
 # Magic, rank, length of the name; the name follows, so that a script finds it.
 _HEAD = struct.Struct(">4sBH")
 # Checksum of all that follows; lengths of the JSON part and of the vector; number of pages.
@@ -39,6 +39,11 @@ class Draft:
         vector: the question, L2-normalised, packed float32, little endian; or empty.
         embedding_fingerprint: of the model that made the vector.
         prompt: SHA-256 of the full prompt in hex digits, or empty.
+        made_in_s: seconds that it took to make.
+        usage: tokens that it took to make.
+        index_version: of the collection's store, as it was read.
+        refusal: why there is no answer, if it says so; else empty.
+        shares_personal: True if personal data in the question do not keep it from others.
     """
 
     tenant_id: str
@@ -55,6 +60,16 @@ class Draft:
     sources: tuple[SourceVersion, ...] = ()
     store_id: str = ""
     tags: tuple[str, ...] = ()
+    made_in_s: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    index_version: int = 0
+    refusal: str = ""
+    shares_personal: bool = False
+
+    @property
+    def collection(self) -> str:
+        """The collection that was asked."""
+        return self.asked.collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,13 @@ class Entry:
         context: the key without the question.
         created_at_s: when it was stored, in seconds of the wall clock.
         expires_at_s: when it ends, whatever happens in between.
+        stale_at_s: when it is to be made anew; it serves meanwhile.
+        shared_from_s: when it may be found by meaning.
+        made_in_s: seconds that it took to make.
+        input_tokens: that it took to make, cached ones included.
+        output_tokens: that it took to make.
+        index_version: of the collection's store, as it was read.
+        refusal: why there is no answer, if it says so; else empty.
     """
 
     entry_id: str
@@ -87,6 +109,13 @@ class Entry:
     embedding_fingerprint: str
     vector: bytes = field(repr=False)
     pages: tuple[bytes, ...] = field(repr=False)
+    stale_at_s: float = float("inf")
+    shared_from_s: float = 0.0
+    made_in_s: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    index_version: int = 0
+    refusal: str = ""
 
     @property
     def rank(self) -> int:
@@ -172,6 +201,12 @@ def _facts(entry: Entry) -> dict[str, Any]:
         "store": entry.store_id,
         "tags": entry.tags,
         "embedding": entry.embedding_fingerprint,
+        "stale": entry.stale_at_s,
+        "shared": entry.shared_from_s,
+        "made_in": entry.made_in_s,
+        "tokens": [entry.input_tokens, entry.output_tokens],
+        "index": entry.index_version,
+        "refusal": entry.refusal,
     }
 
 
@@ -196,4 +231,11 @@ def _entry(facts: dict[str, Any], vector: bytes, pages: tuple[bytes, ...]) -> En
         embedding_fingerprint=facts["embedding"],
         vector=vector,
         pages=pages,
+        stale_at_s=facts["stale"],
+        shared_from_s=facts["shared"],
+        made_in_s=facts["made_in"],
+        input_tokens=facts["tokens"][0],
+        output_tokens=facts["tokens"][1],
+        index_version=facts["index"],
+        refusal=facts["refusal"],
     )

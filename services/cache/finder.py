@@ -7,18 +7,23 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 
 from libs.budget import current_budget
 from libs.errors import DependencyUnavailableError, InvalidFieldError
 from libs.values import CacheLayer
 from libs.values.cache import AskedQuestion, Lookup
 from libs.values.keys import question_key
-from services.cache import decision
+from services.cache import decision, measures
 from services.cache.decision import Candidate, Judgement, Step, Terms, judge
 from services.cache.entry import DamagedRecordError, Entry
 from services.cache.freshness import Freshness
 from services.cache.index import Neighbour, Partition
+from services.cache.personal import is_personal
+from services.cache.quarantine import Quarantine
 from services.cache.reasons import Reason
+from services.cache.refreshes import Refreshes
 from services.cache.replica import Replica
 from services.cache.store import EntryStore
 from services.cache.vectors import Vector, unpacked
@@ -40,6 +45,8 @@ class Finder:
         freshness: Freshness,
         *,
         floor: float,
+        refreshes: Refreshes | None = None,
+        quarantine: Quarantine | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Look in these places.
@@ -49,19 +56,28 @@ class Finder:
             replica: what can be found by meaning.
             freshness: the documents' versions.
             floor: the least cosine similarity of a semantic hit, in [0, 1].
+            refreshes: who makes stale answers anew; None has nobody do it.
+            quarantine: of new answers; None leaves it to the time.
             clock: seconds of the wall clock, that answers age by.
         """
         self._store = store
         self._replica = replica
         self._floor = floor
+        self._refreshes = refreshes
+        self._quarantine = quarantine
         self._clock = clock
-        usable: tuple[Step, ...] = (decision.unexpired, decision.good_enough)
+        usable: tuple[Step, ...] = (
+            decision.unexpired,
+            decision.fresh_enough,
+            decision.good_enough,
+        )
         fresh = decision.documents_unchanged(freshness)
         self._exact_steps = (*usable, fresh)
         # The prompt holds the passages as they were read for this very question. An answer
         # to the same passages is as fresh as they are, whatever else has changed since.
         self._prompt_steps = usable
-        self._semantic_steps = (decision.of_context, *usable, fresh)
+        shared = (decision.out_of_quarantine, decision.impersonal)
+        self._semantic_steps = (decision.of_context, *usable, fresh, *shared)
         self._layers: dict[CacheLayer, Callable[[Lookup], Awaitable[Judgement]]] = {
             CacheLayer.EXACT: self._exact,
             CacheLayer.PROMPT: self._prompt,
@@ -77,8 +93,21 @@ class Finder:
             DimensionMismatchError: it has not its model's length.
         """
         found = await self._within_budget(lookup)
-        hit = f"{lookup.layer.name.lower()}_hit"
-        self._outcomes[lookup.tenant_id][found.reason if found.entry is None else hit] += 1
+        layer = lookup.layer.name.lower()
+        outcome = found.reason if found.entry is None else f"{layer}_hit"
+        self._outcomes[lookup.tenant_id][outcome] += 1
+        measures.note(layer, found)
+        if found.entry is not None:
+            return await self._followed_up(lookup, found, found.entry)
+        return found
+
+    async def _followed_up(self, lookup: Lookup, found: Judgement, entry: Entry) -> Judgement:
+        """Do what a hit leads to, which is seldom anything; what fails here leaves it a hit."""
+        with suppress(DependencyUnavailableError):
+            if self._quarantine is not None and lookup.layer is CacheLayer.EXACT:
+                await self._quarantine.look(entry, self._clock())
+            if found.stale and lookup.refreshes and self._refreshes is not None:
+                return replace(found, refresh=await self._refreshes.claim(entry))
         return found
 
     def outcomes(self, tenant_id: str) -> Mapping[str, int]:
@@ -112,6 +141,8 @@ class Finder:
         vector = unpacked(lookup.embedding)
         tenant_id, fingerprint = lookup.tenant_id, lookup.embedding_fingerprint
         self._replica.lengths.check(tenant_id, fingerprint, len(vector))
+        if not lookup.shares_personal and is_personal(_asked(lookup).question):
+            return Judgement(Reason.PERSONAL)
         context = question_key(tenant_id, _asked(lookup)).context
         partition = Partition(tenant_id, context, fingerprint)
         terms = self._terms(lookup, context)
@@ -132,6 +163,9 @@ class Finder:
             reason = Reason.BELOW_FLOOR if neighbours else Reason.NOT_FOUND
             return near, Judgement(reason, similarity=nearest)
         candidates = await self._fetched(partition.tenant_id, near)
+        if self._quarantine is not None:
+            entries = [each.entry for each in candidates]
+            terms = replace(terms, let_out=await self._quarantine.let_out(entries, terms.now_s))
         found = judge(terms, candidates, self._semantic_steps)
         for candidate, reason in found.refused:
             if reason is Reason.DOCUMENT_CHANGED:
@@ -168,7 +202,14 @@ class Finder:
 
     def _terms(self, lookup: Lookup, context: str = "") -> Terms:
         floor = max(self._floor, lookup.min_similarity or 0.0)
-        return Terms(self._clock(), lookup.minimum_quality, floor, context)
+        return Terms(
+            self._clock(),
+            lookup.minimum_quality,
+            floor,
+            context,
+            lookup.accept_stale,
+            lookup.shares_personal,
+        )
 
 
 def _only(entry: Entry | None) -> list[Candidate]:

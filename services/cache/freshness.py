@@ -31,6 +31,7 @@ class Freshness:
         self.index_version = 0
         self._store_id = ""
         self._versions: dict[tuple[str, str, str], int] = {}
+        self._collections: dict[tuple[str, str], int] = {}
         self._heard_at_s: float | None = None
         self._news = asyncio.Event()
 
@@ -47,6 +48,7 @@ class Freshness:
         self._store_id = store_id
         self.index_version = 0
         self._versions.clear()
+        self._collections.clear()
         self._heard_at_s = None
 
     def hear(self, batch: ChangeBatch) -> None:
@@ -54,6 +56,7 @@ class Freshness:
         for change in batch.changes:
             name = (change.tenant_id, change.collection, change.document_id)
             self._versions[name] = change.version
+            self._note_in(name[:2], change.version)
         self.index_version = batch.index_version
         if not batch.is_complete:
             # After a gap, what is still to be told may be what has changed.
@@ -84,6 +87,26 @@ class Freshness:
         if all(self._is_last(tenant_id, source) for source in sources):
             return None
         return Reason.DOCUMENT_CHANGED
+
+    def judge_collection(
+        self, tenant_id: str, collection: str, index_version: int, store_id: str
+    ) -> Reason | None:
+        """Return why what was said of a whole collection may not be used; None if it may.
+
+        Any change in it since `index_version` counts: a new document may hold the answer.
+        """
+        if self.is_silent or index_version > self.index_version:
+            return Reason.WATCH_SILENT
+        changed_at = self._collections.get((tenant_id, collection), 0)
+        is_same = store_id == self._store_id and changed_at <= index_version
+        return None if is_same else Reason.DOCUMENT_CHANGED
+
+    def silent_s(self) -> float:
+        """Return the seconds since the last word; infinite if there was none."""
+        return float("inf") if self._heard_at_s is None else self.clock() - self._heard_at_s
+
+    def _note_in(self, collection: tuple[str, str], version: int) -> None:
+        self._collections[collection] = max(version, self._collections.get(collection, 0))
 
     async def catch_up(self, sources: Iterable[SourceVersion], limit_s: float) -> None:
         """Wait until the watch speaks and has told of the versions of `sources`.

@@ -66,6 +66,10 @@ class MeaningIndex:
         """Return how many questions of a tenant can be found."""
         return self._counts[tenant_id]
 
+    def __len__(self) -> int:
+        """How many questions can be found, of all tenants."""
+        return len(self._by_key)
+
     def holds(self, key: str, entry_id: str) -> bool:
         """Return whether this very answer can be found."""
         known = self._by_key.get(key)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from libs.budget import current_budget
-from libs.values import Verdict
+from libs.values import FinishReason, Verdict
 from libs.values.cache import AskedOf, BuiltFrom, Everything, Selector, WithTag
 from libs.values.keys import normalised, question_key
+from services.cache.decision import outdated
 from services.cache.entry import DamagedRecordError, Draft, Entry
 from services.cache.freshness import Freshness
+from services.cache.lifetimes import Lifetimes
+from services.cache.personal import is_personal
+from services.cache.quarantine import Quarantine
 from services.cache.reasons import Reason
 from services.cache.replica import Replica
 from services.cache.store import EntryStore
@@ -22,14 +26,6 @@ _CATCH_UP_S = 0.2
 _STORE_RESERVE_S = 0.05
 # One that is in the way and of no use is taken away, once, and by another writer once more.
 _TRIES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """How long answers live, in seconds from when they were stored."""
-
-    whole_s: float
-    degraded_s: float
 
 
 class Keeper:
@@ -43,6 +39,7 @@ class Keeper:
         freshness: Freshness,
         lifetimes: Lifetimes,
         *,
+        quarantine: Quarantine | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Write to these places.
@@ -53,6 +50,7 @@ class Keeper:
             replica: what can be found by meaning.
             freshness: the documents' versions.
             lifetimes: of answers.
+            quarantine: of new ones; None if there is none.
             clock: seconds of the wall clock.
         """
         self._store = store
@@ -60,6 +58,7 @@ class Keeper:
         self._replica = replica
         self._freshness = freshness
         self._lifetimes = lifetimes
+        self._quarantine = quarantine
         self._clock = clock
 
     async def keep(self, draft: Draft) -> Reason:
@@ -69,13 +68,17 @@ class Keeper:
             DependencyUnavailableError: the store does not answer.
             DimensionMismatchError: the vector has not its model's length.
         """
-        if not draft.finish_reason.is_whole:
+        if not _is_worth_keeping(draft):
             return Reason.INCOMPLETE
+        draft = _as_far_as_it_may_be_found(draft)
         if draft.vector:
             length = len(draft.vector) // 4
             self._replica.lengths.check(draft.tenant_id, draft.embedding_fingerprint, length)
-        await self._freshness.catch_up(draft.sources, self._patience_s())
-        changed = self._freshness.judge(draft.tenant_id, draft.sources, draft.store_id)
+        if draft.refusal:
+            await self._freshness.ready(self._patience_s(), draft.index_version)
+        else:
+            await self._freshness.catch_up(draft.sources, self._patience_s())
+        changed = outdated(self._freshness, draft)
         if changed is not None:
             return changed
         return await self._put(draft)
@@ -95,10 +98,14 @@ class Keeper:
     async def report(self, tenant_id: str, entry_id: str, verdict: Verdict) -> bool:
         """Take a verdict; return True if the answer was there and was removed.
 
+        A good one lets the answer out of quarantine.
+
         Raises:
             DependencyUnavailableError: the store does not answer.
         """
         if verdict is not Verdict.BAD:
+            if self._quarantine is not None:
+                await self._quarantine.vouch(tenant_id, entry_id)
             return False
         key = await self._patient_store.key_of(tenant_id, entry_id)
         if key is None:
@@ -133,8 +140,7 @@ class Keeper:
         """Return whether an answer may still be of use: not once it is past or outdated."""
         if entry.expires_at_s <= self._clock():
             return False
-        changed = self._freshness.judge(entry.tenant_id, entry.sources, entry.store_id)
-        return changed is not Reason.DOCUMENT_CHANGED
+        return outdated(self._freshness, entry) is not Reason.DOCUMENT_CHANGED
 
     async def _drop(self, entries: list[Entry]) -> int:
         if not entries:
@@ -148,7 +154,8 @@ class Keeper:
     def _entry(self, draft: Draft) -> Entry:
         key = question_key(draft.tenant_id, draft.asked)
         now_s = self._clock()
-        lifetime_s = self._lifetimes.degraded_s if draft.degraded else self._lifetimes.whole_s
+        ends = self._lifetimes.ends(draft, now_s)
+        usage = draft.usage
         return Entry(
             entry_id=draft.entry_id,
             tenant_id=draft.tenant_id,
@@ -157,7 +164,7 @@ class Keeper:
             question=normalised(draft.asked.question),
             collection=draft.asked.collection,
             created_at_s=now_s,
-            expires_at_s=now_s + lifetime_s,
+            expires_at_s=ends.expires_at_s,
             finish_reason=draft.finish_reason,
             quality=draft.quality,
             degraded=draft.degraded,
@@ -169,7 +176,27 @@ class Keeper:
             embedding_fingerprint=draft.embedding_fingerprint,
             vector=draft.vector,
             pages=draft.pages,
+            stale_at_s=ends.stale_at_s,
+            shared_from_s=ends.shared_from_s,
+            made_in_s=draft.made_in_s,
+            input_tokens=usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens,
+            output_tokens=usage.output_tokens,
+            index_version=draft.index_version,
+            refusal=draft.refusal,
         )
+
+
+def _is_worth_keeping(draft: Draft) -> bool:
+    """Return whether all was said that was to be said: an answer, or that there is none."""
+    if draft.refusal:
+        return draft.finish_reason is FinishReason.NO_ANSWER
+    return draft.finish_reason.is_whole
+
+
+def _as_far_as_it_may_be_found(draft: Draft) -> Draft:
+    """Return an answer without what would give it to those who must not, or need not, get it."""
+    is_personal_ = not draft.shares_personal and is_personal(draft.asked.question)
+    return replace(draft, vector=b"") if draft.refusal or is_personal_ else draft
 
 
 def _matches(selector: Selector, entry: Entry) -> bool:

@@ -67,6 +67,10 @@ def check_draft(draft: Draft, *, max_bytes: int) -> None:
         raise InvalidFieldError("events", f"must be at most {max_bytes} bytes, are {size}")
     if draft.quality is Quality.UNSPECIFIED:
         raise InvalidFieldError("quality", "is required")
+    if bool(draft.refusal) != (draft.quality is Quality.REFUSAL):
+        raise InvalidFieldError("refusal", "is required with quality REFUSAL, and only with it")
+    if draft.refusal:
+        check_id("refusal", draft.refusal)
     if draft.vector and not draft.embedding_fingerprint:
         raise InvalidFieldError("embedding_fingerprint", "is required with embedding")
     _check_count("tags", draft.tags, MAX_TAGS)

@@ -43,6 +43,7 @@ class Replica:
         self._log = log
         self._clock = clock
         self._place: Place | None = None
+        self._level_at_s: float | None = None
         self.lengths = VectorLengths()
         self.index = MeaningIndex(self.lengths)
         self._tried = asyncio.Event()
@@ -53,11 +54,19 @@ class Replica:
             async with asyncio.timeout(limit_s):
                 await self._tried.wait()
 
+    def behind_s(self) -> float:
+        """Return the seconds since the index was last level with the log; infinite if never.
+
+        A quiet log is looked at every `changelog.BLOCK_S`, so up to that is no lag.
+        """
+        return float("inf") if self._level_at_s is None else time.monotonic() - self._level_at_s
+
     async def follow(self) -> None:
         """Keep up until cancelled; a store that does not answer is asked again."""
         while True:
             try:
                 self._place = await self._advanced(self._place)
+                self._level_at_s = time.monotonic()
             except LostPlaceError as error:
                 _LOG.info("reads all answers anew: %s", error)
                 self._place = None

@@ -35,7 +35,7 @@ from libs.values.cache import (
     Selector,
     WithTag,
 )
-from libs.wire import duration, filters_from, timing_to
+from libs.wire import duration, filters_from, seconds, timing_to, usage_from
 from services.cache import limits
 from services.cache.decision import Judgement
 from services.cache.entry import Draft
@@ -84,7 +84,7 @@ class CacheServicer(CacheServiceServicer):
         response = pb.LookupAnswerResponse()
         if pages:
             response.ParseFromString(pages[0])
-        _decide(response.decision, found)
+        _decide(response.decision, found, request.layer)
         response.final = len(pages) <= 1
         yield response
         for number, page in enumerate(pages[1:], 2):
@@ -102,7 +102,7 @@ class CacheServicer(CacheServiceServicer):
         if pages and response.final:
             # A page of the one method is a page of the other: see the contract.
             response.MergeFromString(pages[0])
-        _decide(response.decision, found)
+        _decide(response.decision, found, request.layer)
         return response
 
     async def StoreAnswer(
@@ -163,6 +163,9 @@ def _lookup_from(request: pb.LookupAnswerRequest | pb.FindAnswerRequest) -> Look
         embedding_fingerprint=request.embedding_fingerprint,
         min_similarity=request.min_similarity if request.HasField("min_similarity") else None,
         minimum_quality=_known(Quality, request.minimum_quality, "minimum_quality"),
+        accept_stale=request.accept_stale or not request.HasField("accept_stale"),
+        refreshes=request.refreshes,
+        shares_personal=request.shares_personal,
     )
 
 
@@ -209,6 +212,11 @@ def _draft_from(request: pb.StoreAnswerRequest) -> Draft:
         ),
         store_id=request.store_id,
         tags=tuple(request.tags),
+        made_in_s=seconds(request.made_in),
+        usage=usage_from(request.usage),
+        index_version=request.index_version,
+        refusal=request.refusal,
+        shares_personal=request.shares_personal,
     )
 
 
@@ -245,7 +253,7 @@ def _selector_from(request: pb.InvalidateAnswersRequest) -> Selector:
     raise InvalidFieldError("selector", "must be everything, tag, document or collection")
 
 
-def _decide(decision: pb.Decision, found: Judgement) -> None:
+def _decide(decision: pb.Decision, found: Judgement, layer: int) -> None:
     """Fill in the decision of a first message, in place: it is on the fastest path."""
     decision.reason = found.reason
     if found.similarity is not None:
@@ -258,6 +266,12 @@ def _decide(decision: pb.Decision, found: Judgement) -> None:
         decision.quality = int(entry.quality)  # type: ignore[assignment]
         decision.model = entry.model
         decision.finish_reason = int(entry.finish_reason)  # type: ignore[assignment]
+        decision.stale = found.stale
+        decision.refresh = found.refresh
+        decision.index_version = entry.index_version
+        decision.refusal = entry.refusal
+        if layer == CacheLayer.SEMANTIC:
+            decision.question = entry.question
     decision.timing.CopyFrom(_timing())
 
 

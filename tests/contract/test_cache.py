@@ -153,6 +153,7 @@ async def test_a_stored_answer_is_found_in_every_layer(
         model="m-1",
         finish_reason=FinishReason.END_TURN,
         timing=decision.timing,
+        question="who wrote Hamlet?" if lookup.layer is CacheLayer.SEMANTIC else "",
     )
     assert decision == expected
 

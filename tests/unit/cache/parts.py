@@ -44,12 +44,16 @@ from services.cache.connection import linked
 from services.cache.entry import Draft
 from services.cache.finder import Finder
 from services.cache.freshness import Freshness
-from services.cache.keeper import Keeper, Lifetimes
+from services.cache.keeper import Keeper
+from services.cache.lifetimes import Lifetimes
+from services.cache.quarantine import Quarantine
+from services.cache.refreshes import Refreshes
 from services.cache.replica import Replica
 from services.cache.store import EntryStore
 
 MODEL = "model-1"
 STORE_ID = "store-1"
+LIFETIMES = Lifetimes(100.0, 10.0)
 
 
 class Clock:
@@ -195,13 +199,18 @@ class Parts:
 
 
 @asynccontextmanager
-async def replica_parts(redis_url: str) -> AsyncIterator[Parts]:
+async def replica_parts(
+    redis_url: str, lifetimes: Lifetimes = LIFETIMES, looks: int = 0
+) -> AsyncIterator[Parts]:
     clock, freshness = Clock(), Freshness(silence_s=10.0)
     async with linked(redis_url, timeout_s=2.0, pause_s=0.05) as link:
         store, log = EntryStore(link), ChangeLog(link)
         replica = Replica(store, log, clock=clock)
-        finder = Finder(store, replica, freshness, floor=0.92, clock=clock)
-        keeper = Keeper(store, store, replica, freshness, Lifetimes(100.0, 10.0), clock=clock)
+        quarantine = Quarantine(link, longest_s=60.0, looks=looks)
+        refreshes = Refreshes(link, lease_s=30.0)
+        guards = {"quarantine": quarantine, "clock": clock}
+        finder = Finder(store, replica, freshness, floor=0.92, refreshes=refreshes, **guards)
+        keeper = Keeper(store, store, replica, freshness, lifetimes, **guards)
         yield Parts(store, log, replica, freshness, finder, keeper, clock)
 
 

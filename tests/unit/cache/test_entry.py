@@ -31,6 +31,13 @@ entries = st.builds(
     embedding_fingerprint=names,
     vector=st.sampled_from([b"", vector(1.0)]),
     pages=st.lists(st.binary(max_size=30), max_size=3).map(tuple),
+    stale_at_s=st.floats(0, 4e9) | st.just(float("inf")),
+    shared_from_s=st.floats(0, 4e9),
+    made_in_s=st.floats(0, 4e3),
+    input_tokens=st.integers(0, 2**40),
+    output_tokens=st.integers(0, 2**40),
+    index_version=st.integers(0, 2**62),
+    refusal=st.sampled_from(["", "NOTHING_FOUND"]),
 )
 
 
