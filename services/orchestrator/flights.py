@@ -326,7 +326,7 @@ class Flights:
         Whoever missed in the cache just before the answer was stored finds it here.
         """
         source = flight.source
-        if source is not None and _is_shared(source):
+        if source is not None and _is_shared(source, flight.offer):
             asyncio.get_running_loop().call_later(self._lease_s, self._drop, flight)
             return
         self._drop(flight)
@@ -429,6 +429,9 @@ def _end_of(events: list[AnswerEvent]) -> Completed | None:
     return last if isinstance(last, Completed) else None
 
 
-def _is_shared(run: Run) -> bool:
+def _is_shared(run: Run, offer: Offer | None) -> bool:
+    """Return whether an answer is one to wait for: whole, and as good as was promised."""
     completed = _end_of(run.events)
-    return completed is not None and completed.answer_state is AnswerState.COMPLETE
+    if completed is None or completed.answer_state is not AnswerState.COMPLETE:
+        return False
+    return offer is None or completed.quality >= offer.quality
