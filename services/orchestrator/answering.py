@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from libs.budget import Budget
@@ -29,13 +29,14 @@ from libs.values import (
     Event,
     FinishReason,
     ModelTier,
+    Quality,
     Question,
     Revised,
     Sources,
     StageFinished,
     TextDelta,
 )
-from libs.values.cache import Answer, Lookup
+from libs.values.cache import Answer, Decision, Lookup
 from libs.values.embedding import Embeddings
 from libs.values.generation import Model, Prompt
 from services.orchestrator.course import Course
@@ -65,7 +66,9 @@ from services.orchestrator.plan import (
 from services.orchestrator.planning.tables import Writing as HowToWrite
 from services.orchestrator.policy import Policy
 from services.orchestrator.prompt import asked_of, digest, prompt_of, query_of
-from services.orchestrator.report import Report
+from services.orchestrator.replaying import REPLAY, replay, timetable
+from services.orchestrator.report import REFUSALS, Report
+from services.orchestrator.rewriting import REWRITING, standing_alone
 from services.orchestrator.run import Run, numbered
 from services.orchestrator.schema import satisfies
 from services.orchestrator.writing import Clocks, Contest, Emit, Writing, Written
@@ -78,6 +81,9 @@ _RESERVE_SHARE = 0.05
 _MOST_RESERVE_S = 0.030
 # The text is the fast model's, because the best one's was late.
 LATE = "LATE"
+
+Refresh = Callable[[Question, Decision], str]
+"""Begins to make a stale answer anew; returns the name of the run that does, or nothing."""
 
 
 class Refused(Exception):  # noqa: N818 - no error: it is an answer
@@ -107,8 +113,9 @@ class Answering:
         clients: Clients,
         keeper: Keeper,
         flights: Flights | None = None,
+        refresh: Refresh = lambda *_: "",
     ) -> None:
-        self._question = asked.question
+        self._question = self._searched = asked.question
         self._policy = asked.policy
         self._model = asked.model
         self._budget = asked.budget
@@ -116,6 +123,7 @@ class Answering:
         self._report = report
         self._clients = clients
         self._keeper = keeper
+        self._refresh = refresh
         self._ledger = report.ledger
         self._hops = Hops(clients, self._ledger)
         self._key = asked_of(asked.question, asked.policy, asked.model)
@@ -155,10 +163,11 @@ class Answering:
     async def _answer(self) -> None:
         try:
             await self._look_up_exact()
+            self._make_stand_alone()
             while not await self._answer_or_follow():
                 self._plan_anew()
         except StoredAnswerFound as stored:
-            self._replay(stored.found)
+            await self._replay(stored.found)
         except Refused as refused:
             self._report.refuse(str(refused))
 
@@ -252,9 +261,7 @@ class Answering:
         """Look for an answer to the very same prompt: documents may change around it."""
         if not (self._question.cache_control.reads and prompt.passages):
             return
-        lookup = replace(
-            self._lookup(CacheLayer.PROMPT), prompt_sha256=digest(prompt, self._model.name)
-        )
+        lookup = replace(self._lookup(CacheLayer.PROMPT), prompt_sha256=self._digest(prompt))
         self._lookups.add(self._hops.lookup(lookup, self._lookup_limit_s(PROMPT)))
         await self._lookups.settle()
         self._course.ended(PROMPT)
@@ -266,21 +273,60 @@ class Answering:
             asked=self._key,
             min_similarity=self._policy.min_similarity,
             minimum_quality=self._question.minimum_quality or self._outline.rungs.quality,
+            accept_stale=self._policy.accept_stale,
+            refreshes=self._question.cache_control is CacheControl.DEFAULT,
+            shares_personal=self._policy.shares_personal,
         )
 
-    def _replay(self, found: Found) -> None:
+    async def _replay(self, found: Found) -> None:
         """Send a stored answer as it was, with what is true of it today."""
-        decision = found.decision
-        hit = CacheHit(found.layer, decision.similarity or 0.0, decision.age_s, decision.entry_id)
-        events = [numbered.event for numbered in found.events]
+        hit = self._hit(found)
+        events: list[Event] = [each.event for each in found.events]
         if found.layer is CacheLayer.PROMPT:
             # The sources were read just now and are sent already; those are current.
             today = map(self._as_of_now, events)
             events = [event for event in today if event is not None]
-        self._report.replay(events, decision, hit)
+        if self._policy.replay_words_per_s:
+            await self._replay_slowly(events)
+            events = []
+        self._report.replay(events, found.decision, hit)
+
+    def _hit(self, found: Found) -> CacheHit:
+        """Return what is told of a stored answer; begins to make it anew if that is due."""
+        decision = found.decision
+        return CacheHit(
+            layer=found.layer,
+            similarity=decision.similarity or 0.0,
+            age_s=decision.age_s,
+            entry_id=decision.entry_id,
+            stale=decision.stale,
+            refresh_run_id=self._refresh(self._question, decision) if decision.refresh else "",
+            index_version=decision.index_version,
+        )
+
+    async def _replay_slowly(self, events: Sequence[Event]) -> None:
+        """Send a stored answer at the pace of the policy, within the time there is."""
+        await self._hops.close()
+        record = self._ledger.start(REPLAY, self._end_s())
+        timed = timetable(events, self._policy.replay_words_per_s, self._end_s())
+        with self._ledger.waiting(record):
+            await replay(timed, self._report.tell, self._budget.clock)
+        record.end("ok")
 
     def _as_of_now(self, event: Event) -> Event | None:
         return self._cited.with_stored(event) if isinstance(event, Sources) else event
+
+    # -- a follow-up -------------------------------------------------------------------
+
+    def _make_stand_alone(self) -> None:
+        """Search for a follow-up of a conversation as the question that it stands for."""
+        if not self._question.history:
+            return
+        record = self._ledger.start(REWRITING, self._left_s())
+        rewritten = standing_alone(self._question.question, self._question.history)
+        self._searched = replace(self._question, question=rewritten.text)
+        record.end(f"ok:{rewritten.how}")
+        self._stage(REWRITING, record.outcome)
 
     # -- passages ----------------------------------------------------------------------
 
@@ -291,7 +337,7 @@ class Answering:
             return None
         limit_s = self._course.limit_s(EMBEDDING, self._left_s())
         hedge = self._hedge(EMBEDDING, self._clients.embedding.may_hedge)
-        calling = self._hops.embed(self._question.question, limit_s, hedge)
+        calling = self._hops.embed(self._searched.question, limit_s, hedge)
         try:
             vector = await self._lookups.until(calling)
         except MeshError as error:
@@ -319,7 +365,10 @@ class Answering:
         if ground.passages:
             self._run.emit(ground.sources())
         elif not self._may_go_unsupported(ground):
-            raise Refused("NOTHING_FOUND" if ground.searched else "NOT_SEARCHED")
+            if not ground.searched:
+                raise Refused("NOT_SEARCHED")
+            self._keep_refusal("NOTHING_FOUND", ground, vector)
+            raise Refused("NOTHING_FOUND")
         return ground
 
     async def _look_up_meaning(self, vector: Embeddings | None) -> None:
@@ -346,7 +395,7 @@ class Answering:
         self._lookups.check()
 
     async def _search(self, vector: Embeddings | None) -> Ground:
-        query = query_of(self._question, self._policy, vector)
+        query = query_of(self._searched, self._policy, vector)
         limit_s = self._course.limit_s(RETRIEVAL, self._left_s())
         hedge = self._hedge(RETRIEVAL, self._clients.retrieval.may_hedge)
         calling = self._hops.search(query, limit_s, hedge)
@@ -498,13 +547,19 @@ class Answering:
         # short: there it is the passages alone.
         is_whole = tier is self._model.tier and rung != BRIEF
         documents = ground.documents if is_whole else ()
-        return prompt_of(self._question, self._policy, tier, passages, documents)
+        # A model reads the conversation; sentences are picked by what the question stands for.
+        asked = self._searched if tier is ModelTier.EXTRACTIVE else self._question
+        return prompt_of(asked, self._policy, tier, passages, documents)
+
+    def _digest(self, prompt: Prompt) -> bytes:
+        return digest(prompt, self._model.name, self._question.scope)
 
     def _complete(
         self, written: Written, ground: Ground, prompt: Prompt, vector: Embeddings | None
     ) -> None:
         """Send the last event, and keep the answer if it is whole."""
         if written.finish_reason is FinishReason.NO_ANSWER and not written.events:
+            self._keep_refusal("NOT_IN_SOURCES", ground, vector)
             self._report.refuse("NOT_IN_SOURCES")
             return
         if written.finish_reason.is_whole and not satisfies(
@@ -524,13 +579,35 @@ class Answering:
                 quality=completed.quality,
                 degraded=bool(completed.degradations),
                 model=completed.model,
-                prompt_sha256=digest(prompt, self._model.name),
+                prompt_sha256=self._digest(prompt),
                 embedding=b"" if vector is None else vector[0],
                 embedding_fingerprint="" if vector is None else vector.fingerprint,
                 sources=ground.versions(),
                 store_id=ground.store_id,
+                made_in_s=completed.account.total_s,
+                usage=completed.usage,
+                index_version=ground.index_version,
+                shares_personal=self._policy.shares_personal,
             )
             self._keeper.keep(answer)
+
+    def _keep_refusal(self, reason: str, ground: Ground, vector: Embeddings | None) -> None:
+        """Keep for a while that there is no answer, if nothing was left out in looking for it."""
+        is_sure = vector is not None and ground.searched and self._report.is_whole
+        if self._question.cache_control.stores and is_sure:
+            refusal = Answer(
+                tenant_id=self._question.tenant_id,
+                asked=self._key,
+                entry_id=self._run.run_id,
+                events=numbered(TextDelta(REFUSALS[reason])),
+                finish_reason=FinishReason.NO_ANSWER,
+                quality=Quality.REFUSAL,
+                store_id=ground.store_id,
+                made_in_s=self._ledger.elapsed_s(),
+                index_version=ground.index_version,
+                refusal=reason,
+            )
+            self._keeper.keep(refusal)
 
     # -- time and telling --------------------------------------------------------------
 

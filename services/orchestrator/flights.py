@@ -105,7 +105,7 @@ class Flight:
     def is_over(self) -> bool:
         """True if its leader has ended, or is about to, with nothing that others share."""
         source = self.source
-        if source is None or _is_shared(source):
+        if source is None or _is_shared(source, self.offer):
             return False
         return _has_ended(source) or _end_of(source.events) is not None
 

@@ -81,6 +81,10 @@ class Policy:
         max_output_tokens: tokens an answer may have, 1 to 64,000.
         min_similarity: raises the cache's floor for semantic hits, in [0, 1].
         unsupported: True lets a model answer without sources while retrieval is dead.
+        accept_stale: False has an answer past its soft end count as none.
+        shares_personal: True lets a question that holds personal data be answered by what
+            was stored for one of the same meaning, and the other way round.
+        replay_words_per_s: pace at which a stored answer is sent; 0 sends it at once.
         system: the instructions a model gets.
         prompt_cache: what of a prompt the model's provider is asked to cache: `off`, `system`,
             `passages` (where the same ones came before) or `collection` (a small collection goes
@@ -101,6 +105,9 @@ class Policy:
     max_output_tokens: int = 512
     min_similarity: float | None = None
     unsupported: bool = False
+    accept_stale: bool = True
+    shares_personal: bool = False
+    replay_words_per_s: float = 0.0
     system: str = SYSTEM_PROMPT
     prompt_cache: str = "passages"
     collection_tokens: int = 12_000
@@ -122,6 +129,9 @@ class Policy:
         _need(1 <= self.passages <= 100, "passages", "must be 1 to 100")  # noqa: PLR2004
         most = 64_000
         _need(1 <= self.max_output_tokens <= most, "max_output_tokens", f"must be 1 to {most}")
+        pace = self.replay_words_per_s
+        is_pace = 0 <= pace < float("inf")
+        _need(is_pace, "replay_words_per_s", "must be a number that is not negative")
         floor = self.min_similarity
         _need(floor is None or 0 <= floor <= 1, "min_similarity", "must be in [0, 1]")
         kinds = ", ".join(PROMPT_CACHES)

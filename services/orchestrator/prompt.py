@@ -81,15 +81,18 @@ def start_of(
     return Prompt(tenant_id, "", tier, policy.system, documents=documents)
 
 
-def digest(prompt: Prompt, model: str) -> bytes:
+def digest(prompt: Prompt, model: str, scope: str) -> bytes:
     """Return the SHA-256 of a full prompt: model, system, passages, history, question.
+
+    The access scope counts as well, although no model reads it: answers are never shared
+    between scopes, not even where both see the same passages.
 
     Passages count by their words and their place and not by their document's version, so
     that an answer is found again when a document changed and what was read of it did not,
     and its citations still point at the words. Each part is preceded by its length, so
     that no two prompts run into one.
     """
-    parts = [prompt.tenant_id, model, prompt.system, str(prompt.max_output_tokens)]
+    parts = [prompt.tenant_id, scope, model, prompt.system, str(prompt.max_output_tokens)]
     parts += [prompt.output_schema, prompt.question]
     for turn in prompt.history:
         parts += [turn.role.name, turn.text]

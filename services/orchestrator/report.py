@@ -101,6 +101,15 @@ class Report:
         """Send a piece of the text as far as rendering lets it through."""
         self._send(self._renderer.feed(event))
 
+    @property
+    def is_whole(self) -> bool:
+        """True while the run does without nothing."""
+        return not self._lost
+
+    def tell(self, event: Event) -> None:
+        """Send an event of a stored answer as far as rendering lets it through."""
+        self._send(self._renderer.feed(event))
+
     def revise(self, revised: Revised) -> None:
         """Withdraw the text sent so far."""
         self._send(self._renderer.feed(revised))
@@ -123,16 +132,18 @@ class Report:
         self._end(last)
 
     def replay(self, events: Iterable[Event], decision: Decision, hit: CacheHit) -> None:
-        """Send a stored answer, all at once."""
+        """Send a stored answer, or what is left of it, and the last event."""
         self.ledger.saw_text()
         rendered = [ready for event in events for ready in self._renderer.feed(event)]
         rendered += self._renderer.end()
         self.quality = decision.quality
         # What this run would have done without is not what the stored answer lacks.
         self._lost.clear()
-        completed = self._last(
-            decision.finish_reason, AnswerState.COMPLETE, decision.model, hit=hit
-        )
+        state = AnswerState.COMPLETE
+        if decision.refusal:
+            state = AnswerState.REFUSED
+            self.lose(Degradation("answer", decision.refusal))
+        completed = self._last(decision.finish_reason, state, decision.model, hit=hit)
         self._end(completed, *rendered)
 
     def complete(

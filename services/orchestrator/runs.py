@@ -25,6 +25,7 @@ from services.orchestrator.ledger import Ledger
 from services.orchestrator.libraries import Libraries
 from services.orchestrator.plan import ladder_of, prior_of
 from services.orchestrator.policy import Policies, Policy
+from services.orchestrator.refreshing import Refresher
 from services.orchestrator.report import Report
 from services.orchestrator.run import Run
 from services.orchestrator.runlog import RunLog
@@ -57,21 +58,24 @@ class Runs:
         self._parts = parts
         self._live: dict[tuple[str, str], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refresher = Refresher(self.start)
 
-    def start(self, question: Question, budget: Budget, arrived_s: float) -> Run:
+    def start(self, question: Question, budget: Budget, arrived_s: float, run_id: str = "") -> Run:
         """Start to answer a question.
 
         Args:
             question: what is asked.
             budget: the time there is.
             arrived_s: when it came, in seconds of the budget's clock.
+            run_id: the run's name, if it has one already.
 
         Raises:
             PolicyNotFoundError: there is no policy of that name.
         """
         policy = self._parts.policies.named(question.policy)
         model = self._parts.catalog.best()
-        run = Run(secrets.token_hex(16), question.tenant_id, resumable=question.resumable)
+        name = run_id or secrets.token_hex(16)
+        run = Run(name, question.tenant_id, resumable=question.resumable)
         span = trace.get_current_span()
         span.set_attribute(names.RUN_ID, run.run_id)
         span.set_attribute(names.POLICY, policy.name)
@@ -80,7 +84,15 @@ class Runs:
         report = Report(question, run, ledger, span, model.tier)
         parts = self._parts
         asked = Asked(question, policy, model, budget, course, parts.libraries)
-        answering = Answering(asked, run, report, parts.clients, parts.keeper, parts.flights)
+        answering = Answering(
+            asked,
+            run,
+            report,
+            parts.clients,
+            parts.keeper,
+            parts.flights,
+            self._refresher.refresh,
+        )
         self._live[run.tenant_id, run.run_id] = run
         run.task = self._spawn(answering.run())
         self._parts.log.record(run, self._let_go)
@@ -150,7 +162,11 @@ class Runs:
                 run.emit(GoAway(time_left_s))
 
     async def settle(self, timeout_s: float) -> None:
-        """Wait until runs are logged and answers stored, but no longer than `timeout_s`."""
+        """Wait until runs are logged and answers stored, but no longer than `timeout_s`.
+
+        Answers that are being made anew are given up: nobody waits for them.
+        """
+        self._refresher.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
         await self._parts.log.settle(timeout_s)

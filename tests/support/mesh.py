@@ -66,6 +66,14 @@ lookup_limit_s = 60.0
 [unsupported]
 unsupported = true
 
+[fresh]
+accept_stale = false
+
+[spoken]
+replay_words_per_s = 100.0
+head_start_s = 2.0
+lookup_limit_s = 5.0
+
 [covered]
 first_text_s = 4.0
 lookup_limit_s = 2.0
