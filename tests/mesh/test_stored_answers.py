@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,9 @@ from libs.values import (
     Sources,
     TextDelta,
     Turn,
+    Verdict,
 )
-from tests.support.corpus import FACTS, TENANT
+from tests.support.corpus import FACTS, TENANT, other
 from tests.support.mesh import Mesh, Setting, Told, ask, open_mesh
 from tests.support.provider import Provider
 from tests.support.traffic import Traffic
@@ -169,6 +171,71 @@ async def test_who_stores_nothing_has_nothing_made_anew(
     told = await asked_until_stale(ageing, question)
     assert refresh_of(told) == ""
     assert len(provider.calls) == 1
+
+
+# -- what is not whole, and what was reported -----------------------------------------------
+
+BREAKS: tuple[dict[str, Any], ...] = (
+    {"stop_reason": "max_tokens"},
+    {"end_after": 5},
+    {"drop_after": 5},
+    {"error_after": 5},
+    {"status": 500},
+)
+SOUND = {
+    "stop_reason": "end_turn",
+    "end_after": None,
+    "drop_after": None,
+    "error_after": None,
+    "status": 0,
+}
+
+
+async def ask_all(mesh: Mesh, provider: Provider, questions: list[str], rate: float) -> set[str]:
+    """Ask each, with a model that breaks at a rate; return the texts that were whole."""
+    random_ = random.Random(20_260_102)  # noqa: S311 - the same breaks each time
+    whole = set()
+    for text in questions:
+        broken = random_.choice(BREAKS) if random_.random() < rate else {}
+        provider.behave(**(SOUND | broken))
+        told = await mesh.ask(Question(TENANT, text, policy="endless"))
+        is_whole = told.completed.answer_state is AnswerState.COMPLETE
+        if is_whole and (told.completed.quality is not Quality.FULL or not broken):
+            whole.add(told.text)
+    return whole
+
+
+async def served_of(mesh: Mesh, questions: list[str]) -> list[Told]:
+    look = CacheControl.ONLY_IF_CACHED
+    told = [await mesh.ask(patiently(text, cache_control=look)) for text in questions]
+    return [each for each in told if each.layer]
+
+
+@pytest.mark.parametrize(
+    ("count", "rate"), [(20, 0.5), pytest.param(1000, 0.02, marks=pytest.mark.prove)]
+)
+async def test_what_the_model_broke_off_is_never_stored_or_served(
+    model_mesh: Mesh, provider: Provider, count: int, rate: float
+) -> None:
+    provider.behave(words=40)
+    questions = [other(number) for number in range(count)]
+    whole = await ask_all(model_mesh, provider, questions, rate)
+    served = await served_of(model_mesh, questions)
+    assert len(served) > (1 - rate) * count / 2
+    for told in served:
+        assert told.text in whole
+        assert told.completed.finish_reason.is_whole
+
+
+async def test_a_reported_answer_is_served_nowhere_a_moment_later(mesh: Mesh) -> None:
+    clients = [mesh.answers, await mesh.add_orchestrator("orchestrator-2")]
+    first = await kept(mesh)
+    assert await clients[1].report(TENANT, first.run_id, Verdict.BAD)
+    await asyncio.sleep(0.2)
+    look = CacheControl.ONLY_IF_CACHED
+    for client in clients:
+        for text in (FACT.question, FACT.paraphrase):
+            assert (await ask(client, patiently(text, cache_control=look))).layer == ""
 
 
 # -- there is no answer --------------------------------------------------------------------
