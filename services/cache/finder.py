@@ -97,7 +97,7 @@ class Finder:
         outcome = found.reason if found.entry is None else f"{layer}_hit"
         self._outcomes[lookup.tenant_id][outcome] += 1
         measures.note(layer, found)
-        if found.entry is not None:
+        if found.entry is not None and (found.stale or self._quarantine is not None):
             return await self._followed_up(lookup, found, found.entry)
         return found
 

@@ -266,10 +266,12 @@ def _decide(decision: pb.Decision, found: Judgement, layer: int) -> None:
         decision.quality = int(entry.quality)  # type: ignore[assignment]
         decision.model = entry.model
         decision.finish_reason = int(entry.finish_reason)  # type: ignore[assignment]
-        decision.stale = found.stale
-        decision.refresh = found.refresh
         decision.index_version = entry.index_version
-        decision.refusal = entry.refusal
+        if found.stale:
+            decision.stale = True
+            decision.refresh = found.refresh
+        if entry.refusal:
+            decision.refusal = entry.refusal
         if layer == CacheLayer.SEMANTIC:
             decision.question = entry.question
     decision.timing.CopyFrom(_timing())
