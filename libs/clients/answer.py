@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 from hasten.answer.v1 import answer_service_pb2 as pb
 from hasten.answer.v1.answer_service_pb2_grpc import AnswerServiceStub
+from libs.clients.calling import Repeat
 from libs.clients.connection import Connection, Responses
 from libs.values import AnswerEvent, Question, Verdict
 from libs.wire import event_from, question_to
@@ -27,14 +30,19 @@ class AnswerClient:
     ) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
         """Ask, and yield the answer's events as they come; leaving the block cancels the call.
 
+        A call that is lost on its way is made once more, with what is left of the time, as long
+        as nothing has come of it: the run that it began, if any, ends with its only reader. A
+        mesh that says to come back later is not asked again.
+
         Args:
             question: what is asked, and how it is to be answered.
             limit_s: seconds until the hard end; None leaves it to the policy and to the
                 current budget.
         """
-        request = question_to(question)
-        method = self._stub.StreamAnswer
-        async with self._connection.stream(method, request, limit_s=limit_s) as batches:
+        method, repeat = self._stub.StreamAnswer, _repeat(question)
+        async with self._connection.stream(
+            method, question_to(question), limit_s=limit_s, repeat=repeat
+        ) as batches:
             yield _events(batches)
 
     @asynccontextmanager
@@ -71,6 +79,18 @@ class AnswerClient:
         )
         response = await self._connection.unary(self._stub.ReportAnswer, request, limit_s=limit_s)
         return bool(response.removed)
+
+
+def _repeat(question: Question) -> Repeat:
+    """Return what is asked of a second attempt: a text by the time that was said first."""
+    first_text_s = question.first_text_by_s
+    if first_text_s is None:
+        return Repeat(waits=False)
+
+    def later(seconds: float) -> Any:
+        return question_to(replace(question, first_text_by_s=max(0.0, first_text_s - seconds)))
+
+    return Repeat(first_text_s, waits=False, request=later)
 
 
 async def _events(batches: Responses) -> AsyncIterator[AnswerEvent]:

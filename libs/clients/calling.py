@@ -14,6 +14,7 @@ import asyncio
 import math
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +57,26 @@ class Method:
     usual_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """What a caller asks of a second attempt.
+
+    Attributes:
+        first_s: seconds from the start in which the first message is of use; an attempt that
+            would have none by then is not made.
+        waits: False leaves it to the caller when a server says to come back later.
+        request: makes the request of an attempt so many seconds after the first one, of which
+            less is left; None sends the same.
+    """
+
+    first_s: float = math.inf
+    waits: bool = True
+    request: Callable[[float], Any] | None = None
+
+
+_PLAIN = Repeat()
+
+
 @dataclass(slots=True)
 class Line:
     """What all calls of a connection, and of its spare, have in common."""
@@ -88,11 +109,13 @@ class Calling:
     __slots__ = (
         "_attempts",
         "_end_s",
+        "_first_at_s",
         "_invoke",
         "_is_judged",
         "_limit_s",
         "_line",
         "_method",
+        "_repeat",
         "_request",
         "_span",
         "_started_s",
@@ -101,7 +124,14 @@ class Calling:
         "code",
     )
 
-    def __init__(self, line: Line, invoke: Any, request: Any, limit_s: float | None) -> None:
+    def __init__(
+        self,
+        line: Line,
+        invoke: Any,
+        request: Any,
+        limit_s: float | None,
+        repeat: Repeat = _PLAIN,
+    ) -> None:
         """Ask for leave to call; nothing is sent yet.
 
         Raises:
@@ -122,6 +152,8 @@ class Calling:
         self._is_judged = False
         self._started_s = time.monotonic()
         self._end_s = math.inf if self._limit_s is None else self._started_s + self._limit_s
+        self._repeat = repeat
+        self._first_at_s = self._started_s + repeat.first_s
         self._span = client_span(method.name)
         self.call: Any = None
 
@@ -152,6 +184,8 @@ class Calling:
         self.code = error.code().name
         raised = from_rpc_error(error)
         wait_s = None if begun else retry_wait_s(error, raised)
+        if wait_s and not self._repeat.waits:
+            wait_s = None
         if wait_s is None or not self._may_repeat(wait_s):
             self._judge(verdict_on(error))
             raise raised from error
@@ -161,7 +195,9 @@ class Calling:
         if self._limit_s is not None:
             self._limit_s = timeout_s(self._end_s - time.monotonic(), self._method.name)
         count_retry(self._method.name)
-        self._started_s = time.monotonic()
+        before_s, self._started_s = self._started_s, time.monotonic()
+        if self._repeat.request is not None:
+            self._request = self._repeat.request(self._started_s - before_s)
         self.start()
 
     def end(self, code: str) -> None:
@@ -174,7 +210,8 @@ class Calling:
 
     def _may_repeat(self, wait_s: float) -> bool:
         """Return whether there may be another attempt, and take its token if so."""
-        fits = time.monotonic() + wait_s * (1 + _JITTER) + self._method.usual_s < self._end_s
+        due_s = min(self._end_s, self._first_at_s)
+        fits = time.monotonic() + wait_s * (1 + _JITTER) + self._method.usual_s < due_s
         return (
             self._attempts < _MOST_ATTEMPTS
             and self._method.may_repeat

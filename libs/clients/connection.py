@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 from grpc import aio
 
-from libs.clients.calling import Calling, Line
+from libs.clients.calling import Calling, Line, Repeat
 from libs.clients.channel import count_backends, open_channel
 from libs.errors import from_rpc_error
 from libs.resilience import Allowance, Breaker
@@ -170,7 +170,12 @@ class Connection:
 
     @asynccontextmanager
     async def stream(
-        self, method: Any, request: Any, *, limit_s: float | None = None
+        self,
+        method: Any,
+        request: Any,
+        *,
+        limit_s: float | None = None,
+        repeat: Repeat | None = None,
     ) -> AsyncIterator[Responses]:
         """Call a method with many responses, and yield them as they come.
 
@@ -181,11 +186,12 @@ class Connection:
             method: the stub's method.
             request: its message.
             limit_s: seconds it may take; never more than the current budget leaves.
+            repeat: what is asked of a second attempt, where there may be one.
 
         Raises:
             MeshError: as `unary`; later ones come out of the iteration.
         """
-        calling = Calling(self._line, method, request, limit_s)
+        calling = Calling(self._line, method, request, limit_s, repeat or Repeat())
         responses: Responses | None = None
         try:
             calling.start()

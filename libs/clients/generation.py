@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hasten.generation.v1 import generation_service_pb2 as pb
 from hasten.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
+from libs.clients.calling import Repeat
 from libs.clients.connection import Connection, Responses
 from libs.values import FinishReason, ModelTier, TextDelta, Usage
 from libs.values.generation import (
@@ -36,7 +38,11 @@ class GenerationClient:
 
     @asynccontextmanager
     async def generate(
-        self, prompt: Prompt, *, limit_s: float | None = None
+        self,
+        prompt: Prompt,
+        *,
+        limit_s: float | None = None,
+        first_text_s: float = math.inf,
     ) -> AsyncIterator[AsyncIterator[GenerationEvent]]:
         """Yield the answer's events as they come; leaving the block cancels the call.
 
@@ -45,6 +51,9 @@ class GenerationClient:
         Args:
             prompt: what to write, and from what.
             limit_s: seconds until the deadline; never more than the current budget leaves.
+            first_text_s: seconds in which a first text is of use. A call that is lost before its
+                first message is made once more only if that can still come then. A model
+                that says to come back later is not waited for: the caller may do without.
 
         Raises:
             ModelUnavailableError: out of the iteration, as the following ones.
@@ -53,8 +62,10 @@ class GenerationClient:
             BudgetExhaustedError: before any text.
         """
         request = _prompt_to(prompt)
-        method = self._stub.GenerateText
-        async with self._connection.stream(method, request, limit_s=limit_s) as batches:
+        method, repeat = self._stub.GenerateText, Repeat(first_text_s, waits=False)
+        async with self._connection.stream(
+            method, request, limit_s=limit_s, repeat=repeat
+        ) as batches:
             yield _events(batches)
 
     async def warm(self, prompt: Prompt, *, limit_s: float | None = None) -> Usage:

@@ -98,7 +98,9 @@ class Writing:
         total_at = loop.time() + clocks.total_s
         prompt = replace(prompt, first_text_limit_s=clocks.first_text_s)
         async with asyncio.timeout(min(clocks.first_text_s, clocks.total_s)) as clock:
-            async with self._client.generate(prompt, limit_s=clocks.total_s) as events:
+            async with self._client.generate(
+                prompt, limit_s=clocks.total_s, first_text_s=clocks.first_text_s
+            ) as events:
                 async for event in events:
                     if isinstance(event, TextDelta) and not self.written.events:
                         clock.reschedule(total_at)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from libs.budget import current_budget
 from libs.clients.embedding import EmbeddingClient
 from libs.errors import BudgetExhaustedError, DependencyUnavailableError, MeshError
+from libs.resilience import background
 from libs.values.embedding import Embeddings
 
 # Texts that one call takes; small enough that a message stays far below its limit.
@@ -86,13 +87,14 @@ class ServiceEmbedder:
     async def _blocks(self, texts: Sequence[str]) -> list[Embeddings]:
         blocks = []
         loop = asyncio.get_running_loop()
-        async with (
-            asyncio.timeout(self._stall_s) as stall,
-            self._client.stream(texts) as answers,
-        ):
-            async for block in answers:
-                blocks.append(block)
-                stall.reschedule(loop.time() + self._stall_s)
+        with background():
+            async with (
+                asyncio.timeout(self._stall_s) as stall,
+                self._client.stream(texts) as answers,
+            ):
+                async for block in answers:
+                    blocks.append(block)
+                    stall.reschedule(loop.time() + self._stall_s)
         return blocks
 
 

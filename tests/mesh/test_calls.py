@@ -15,12 +15,13 @@ import pytest
 
 from hasten.answer.v1.answer_service_pb2_grpc import AnswerServiceStub
 from hasten.cache.v1.cache_service_pb2_grpc import CacheServiceStub
+from hasten.embedding.v1 import embedding_service_pb2 as pb
 from hasten.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from hasten.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
 from hasten.retrieval.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
 from libs.budget import Budget, spending
 from libs.clients import Connection
-from libs.clients.calling import Line
+from libs.clients.calling import Line, Repeat
 from libs.clients.embedding import EmbeddingClient
 from libs.errors import (
     BreakerOpenError,
@@ -137,8 +138,8 @@ async def test_without_an_allowance_the_failure_is_the_callers() -> None:
         (EmbeddingServiceStub, {"EmbedTexts": True, "StreamEmbeddings": True}),
         (CacheServiceStub, {"LookupAnswer": True, "StoreAnswer": True}),
         (RetrievalServiceStub, {"SearchPassages": True, "UpsertDocuments": True}),
-        (GenerationServiceStub, {"GenerateText": False, "ListModels": True}),
-        (AnswerServiceStub, {"StreamAnswer": False, "WatchAnswer": True}),
+        (GenerationServiceStub, {"GenerateText": True, "ListModels": True}),
+        (AnswerServiceStub, {"StreamAnswer": True, "WatchAnswer": True}),
     ],
 )
 async def test_the_protos_say_what_may_be_called_twice(stub: Any, methods: dict[str, bool]) -> None:
@@ -193,6 +194,49 @@ async def test_a_stream_is_begun_anew_only_before_its_first_message() -> None:
         for _ in range(6):
             assert await mesh.blocks(3) == [0, 1, 2]
         assert mesh.attempts(STREAM) > 6
+
+
+@pytest.mark.parametrize(
+    ("repeat", "attempts"),
+    [
+        (Repeat(), 2),
+        (Repeat(first_s=4.0), 2),
+        (Repeat(first_s=0.05), 1),  # its first message would be of no use any more
+        (Repeat(waits=False), 1),
+    ],
+)
+async def test_a_caller_says_what_a_second_attempt_is_worth(repeat: Repeat, attempts: int) -> None:
+    async with service() as mesh:
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        mesh.flaky[0].behave(failing_rate=1.0, status=code, pushback_ms=100)
+        stub = EmbeddingServiceStub(mesh.connection.channel)
+        request = pb.StreamEmbeddingsRequest(texts=["text"])
+        with pytest.raises(OverloadedError):
+            async with mesh.connection.stream(
+                stub.StreamEmbeddings, request, limit_s=5, repeat=repeat
+            ) as blocks:
+                await anext(blocks)
+        assert mesh.attempts(STREAM) == attempts
+
+
+async def test_a_second_attempt_is_told_how_much_time_has_passed() -> None:
+    passed_s: list[float] = []
+
+    def later(seconds: float) -> Any:
+        passed_s.append(seconds)
+        return pb.StreamEmbeddingsRequest(texts=["text"] * 2)
+
+    async with service() as mesh:
+        mesh.flaky[0].behave(failing_rate=1.0, pushback_ms=100)
+        stub = EmbeddingServiceStub(mesh.connection.channel)
+        request = pb.StreamEmbeddingsRequest(texts=["text"])
+        with pytest.raises(UnreachableError):
+            async with mesh.connection.stream(
+                stub.StreamEmbeddings, request, limit_s=5, repeat=Repeat(request=later)
+            ) as blocks:
+                await anext(blocks)
+    assert len(passed_s) == 1
+    assert passed_s[0] >= 0.1
 
 
 async def test_a_stream_that_breaks_after_a_message_is_not_begun_anew() -> None:

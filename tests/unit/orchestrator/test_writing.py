@@ -43,7 +43,7 @@ class Models:
 
     @asynccontextmanager
     async def generate(
-        self, prompt: Prompt, *, limit_s: float
+        self, prompt: Prompt, *, limit_s: float, first_text_s: float
     ) -> AsyncIterator[AsyncIterator[Any]]:
         model = self.by_tier[prompt.tier]
         model.asked += 1

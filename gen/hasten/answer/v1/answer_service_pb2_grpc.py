@@ -79,7 +79,12 @@ class AnswerServiceServicer:
         `BadRequest` details) for a bad request, `NOT_FOUND` (`COLLECTION_NOT_FOUND`,
         `POLICY_NOT_FOUND`), `DEADLINE_EXCEEDED` (`BUDGET_EXHAUSTED`, with `hop`,
         `needed_ms` and `had_ms`) if the time is already past, and `RESOURCE_EXHAUSTED`
-        (`OVERLOADED`, with `RetryInfo`) if the server is full.
+        (`OVERLOADED`, with `RetryInfo`) if the server is full, or if so much is under way
+        that there would hardly be text in time (with `hop`, `needed_ms` and `had_ms`).
+        Stored answers are sent however much is under way.
+
+        A call that failed before its first message may be made again: a run that nobody
+        reads ends, and the same question in flight is answered once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

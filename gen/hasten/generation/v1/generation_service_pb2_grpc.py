@@ -59,6 +59,7 @@ class GenerationServiceServicer:
     def GenerateText(self, request, context):
         """Writes one answer as a stream of events.
 
+        Keeps nothing: a call that failed before its first message may be made again.
         The last event is always `Completed`. The call's deadline ends the stream
         cleanly with `FINISH_REASON_BUDGET` once text was sent, and with
         `DEADLINE_EXCEEDED` (`BUDGET_EXHAUSTED`) before. Fails with `UNAVAILABLE`

@@ -19,6 +19,7 @@ class GenerationServiceStub:
     GenerateText: _aio.UnaryStreamMultiCallable[_generation_service_pb2.GenerateTextRequest, _generation_service_pb2.GenerateTextResponse]
     """Writes one answer as a stream of events.
 
+    Keeps nothing: a call that failed before its first message may be made again.
     The last event is always `Completed`. The call's deadline ends the stream
     cleanly with `FINISH_REASON_BUDGET` once text was sent, and with
     `DEADLINE_EXCEEDED` (`BUDGET_EXHAUSTED`) before. Fails with `UNAVAILABLE`
@@ -47,6 +48,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_generation_service_pb2.GenerateTextResponse]:
         """Writes one answer as a stream of events.
 
+        Keeps nothing: a call that failed before its first message may be made again.
         The last event is always `Completed`. The call's deadline ends the stream
         cleanly with `FINISH_REASON_BUDGET` once text was sent, and with
         `DEADLINE_EXCEEDED` (`BUDGET_EXHAUSTED`) before. Fails with `UNAVAILABLE`
