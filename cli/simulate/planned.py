@@ -12,21 +12,17 @@ from cli.simulate.terms import BEST, FAST, STAND_IN, Learning, Terms, ladder_of,
 from cli.simulate.timeline import Parked, Process, Timeline
 from cli.simulate.world import SECOND, Backend, World
 from libs.errors import OverloadedError
-from libs.resilience import Admission, Allowance, Gate, Limiter, Ticket
+from libs.resilience import Allowance, Limiter
 from libs.resilience.sketches import Sketches
-from services.orchestrator.planning.ladder import price
+from services.orchestrator.planning.door import Caller, Door, Pass
+from services.orchestrator.planning.ladder import Ladder, price
 from services.orchestrator.planning.planner import Planner
 from services.orchestrator.planning.tables import Node, Stage, TextStage, Writing
 
-_METHOD = "simulated"
 # Where the limit on what is in flight begins, before it has learned anything: high enough to
 # be wrong, as a server's default is.
-_MOST_IN_FLIGHT = 64
+MOST_IN_FLIGHT = 64
 _BURST = 20.0
-# What hops take is learned by load: one band for each 15 % more that is in flight.
-_BAND_GROWTH = 1.15
-# What is always turned away is never known to have become better: one in so many is let in.
-_PROBE_EVERY = 10
 
 Steps = Generator[float | Parked, None, None]
 
@@ -39,7 +35,7 @@ class _Run:
     end_s: float
     band: int
     outcome: Outcome
-    ticket: Ticket | None = None
+    let_in: Pass | None = None
 
 
 class Planned:
@@ -58,69 +54,49 @@ class Planned:
         self.calls = Allowance(self._terms.share, _BURST)
         self.hedges = Allowance(self._terms.hedge_share, _BURST)
         self._backend = Backend(timeline, scenario.text.slots) if scenario.text.slots else None
-        self._gate = self._gate_of() if self._backend and not self._terms.admits_all else None
-        self._bands: set[int] = set()
-        self._crowded_count = 0
+        limiter = Limiter(MOST_IN_FLIGHT)
+        self._door = Door(self.planner, limiter, timeline.clock, scenario.half_life_s)
+        self._judges = self._backend is not None and not self._terms.admits_all
         self.tally = Tally([Outcome() for _ in range(scenario.requests)])
 
     def request(self, number: int) -> Process:
         """Answer one request."""
         self.planner.refresh()
         started_s, outcome = self._timeline.now_s, self.tally.outcomes[number]
-        run = _Run(number, started_s + self._world.patience_s[number], self._band(), outcome)
-        node = self._tables(run.band)
-        if self._is_admitted(run, node):
+        run = _Run(number, started_s + self._world.patience_s[number], 0, outcome)
+        ladder = self._ladder.priced(price(self.calls.available, _BURST))
+        if self._is_admitted(run, ladder):
+            node = self.planner.tables(ladder, self._prior, run.band)
+            outcome.promised = node.outlook.met_at(run.end_s - started_s)
             yield from self._answer(run, node)
         outcome.took_s = self._timeline.now_s - started_s
 
-    def _band(self) -> int:
-        if self._gate is None:
-            return 0
-        return round(math.log(1 + self._gate.limiter.in_flight, _BAND_GROWTH))
-
-    def _tables(self, band: int) -> Node:
-        ladder = self._ladder.priced(price(self.calls.available, _BURST))
-        return self.planner.tables(ladder, self._prior, band)
-
-    def _is_admitted(self, run: _Run, node: Node) -> bool:
-        patience_s = self._world.patience_s[run.number]
-        promised = node.outlook.met_at(patience_s)
-        if self._gate is not None:
-            try:
-                run.ticket = self._gate.admit(None, queue_s=0.0, remaining_s=patience_s)
-            except OverloadedError:
-                run.outcome.refused = True
-                return False
-            self._bands.add(run.band)
-            if self._is_crowded(promised, run.band, patience_s):
-                run.ticket.leave()
-                run.outcome.refused = True
-                return False
-        run.outcome.promised = promised
-        return True
-
-    def _is_crowded(self, promised: float, band: int, patience_s: float) -> bool:
-        if promised >= self._quiet_met(band, patience_s) - self._terms.crowd_loss:
+    def _is_admitted(self, run: _Run, ladder: Ladder) -> bool:
+        if not self._judges:
+            return True
+        left_s = run.end_s - self._timeline.now_s
+        try:
+            run.let_in = self._door.admit(
+                Caller(ladder, self._prior, left_s, self._terms.crowd_loss)
+            )
+        except OverloadedError:
+            run.outcome.refused = True
             return False
-        self._crowded_count += 1
-        return self._crowded_count % _PROBE_EVERY != 0
-
-    def _quiet_met(self, band: int, patience_s: float) -> float:
-        """Return the best chance of text in time while no more than this is in flight."""
-        lesser = [each for each in self._bands if each <= band]
-        return max(self._tables(each).outlook.met_at(patience_s) for each in lesser)
+        run.band = run.let_in.band
+        return True
 
     def _answer(self, run: _Run, node: Node) -> Steps:
         self.calls.deposit()
+        started_s = self._timeline.now_s
         while isinstance(node, Stage):
             node = yield from self._step(node, run)
         yield from self._write(node, run)
         outcome = run.outcome
         outcome.in_time = outcome.in_time and self._timeline.now_s <= run.end_s
-        if run.ticket is not None:
-            if outcome.in_time:
-                run.ticket.answered()
-            run.ticket.leave(cut=not outcome.in_time)
+        if run.let_in is not None:
+            took_s = self._timeline.now_s - started_s
+            run.let_in.learn(took_s if outcome.in_time else None)
+            run.let_in.leave()
 
     def _step(self, stage: Stage, run: _Run) -> Generator[float | Parked, None, Node]:
         left_s = run.end_s - self._timeline.now_s
@@ -201,7 +177,3 @@ class Planned:
             return
         is_cut = is_cut and self._terms.learning is Learning.CUT
         self.planner.learn(hop, rung, band, min(takes_s, ended_s), is_cut=is_cut)
-
-    def _gate_of(self) -> Gate:
-        limiter = Limiter(_MOST_IN_FLIGHT)
-        return Admission(limiter, clock=self._timeline.clock).gate(_METHOD)

@@ -37,8 +37,8 @@ class Terms:
         hop_loss_factor: what skipping and cutting hops costs, of what the scenario says.
         share: second calls to the fast tier per request, at most.
         hedge_share: second calls to hops that only read, per call, at most.
-        crowd_loss: who has, because of what is in flight, a chance of text in time that is
-            lesser by more than this is turned away, for the sake of those inside.
+        crowd_loss: whose chance of text in time may fall short by this, or be lesser by this
+            than with less in flight, is never turned away.
         admits_all: True turns nobody away.
         learning: what is learned from calls that were cut.
     """
@@ -50,7 +50,7 @@ class Terms:
     hop_loss_factor: float = 1.0
     share: float = 0.2
     hedge_share: float = 0.05
-    crowd_loss: float = 0.01
+    crowd_loss: float = 0.005
     admits_all: bool = False
     learning: Learning = Learning.CUT
 

@@ -111,6 +111,10 @@ class Limiter:
         self.in_flight += cost
         return cost
 
+    def force(self, cost: int = 1) -> None:
+        """Let a call in whether or not there is room; it must be released as any other."""
+        self.in_flight += cost
+
     def release(self, cost: int) -> None:
         """Give back what `acquire` returned."""
         self.in_flight -= cost

@@ -71,24 +71,21 @@ class Sketches:
             found = self._sketches[key] = Sketch(self._half_life_s, self._clock)
         return found
 
-    def find(self, hop: str, rung: str = "", band: int = 0) -> Sketch | None:
-        """Return the sketch to expect by: of this band, else of the nearest that has calls.
+    def nearby(self, hop: str, rung: str = "", band: int = 0) -> Iterator[Sketch]:
+        """Yield what to expect by: of the nearest other band that has calls, then of this one.
 
-        Of two that are as near it is that of the higher load, which promises less.
-
-        Returns:
-            None if no call of this hop and rung was counted in any band.
+        Of two that are as near it is that of the higher load, which promises less. A band
+        that has no calls is left out.
         """
-        exact = self._sketches.get((hop, rung, band))
-        if exact is not None and exact.count:
-            return exact
-        others = {
-            key[2]: each
-            for key, each in self._sketches.items()
-            if key[:2] == (hop, rung) and each.count
-        }
-        nearest = min(others, key=lambda other: (abs(other - band), -other), default=None)
-        return None if nearest is None else others[nearest]
+        others = [key[2] for key in self._sketches if key[:2] == (hop, rung) and key[2] != band]
+        others.sort(key=lambda other: (abs(other - band), -other))
+        sketches = (self._sketches[hop, rung, other] for other in others)
+        nearest = next((each for each in sketches if each.count), None)
+        if nearest is not None:
+            yield nearest
+        own = self._sketches.get((hop, rung, band))
+        if own is not None and own.count:
+            yield own
 
     def to_bytes(self) -> bytes:
         """Return all of them as one file holds them."""

@@ -23,7 +23,7 @@ from libs.resilience.sketches import Sketches, replace_file
 from libs.server import Served, run
 from services.orchestrator.catalog import Catalog
 from services.orchestrator.config import OrchestratorConfig
-from services.orchestrator.course import Courses
+from services.orchestrator.course import HALF_LIFE_S, Courses
 from services.orchestrator.flights import Flights
 from services.orchestrator.hops import Clients
 from services.orchestrator.keeping import Keeper
@@ -41,8 +41,6 @@ _REDIS_TIMEOUT_S = 1.5
 _SETTLE_S = 2.0
 _CATALOG_WAIT_S = 5.0
 _SAVE_EVERY_S = 30.0
-# What hops took a minute ago counts half.
-_HALF_LIFE_S = 60.0
 
 
 @asynccontextmanager
@@ -59,8 +57,8 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
         log = RunLog(
             EventLog(redis, kind="run", ttl_s=config.run_ttl_s), Codec(encode_event, decode_event)
         )
-        sketches = Sketches(_HALF_LIFE_S, time.monotonic)
-        courses = Courses(sketches, time.monotonic)
+        sketches = Sketches(HALF_LIFE_S, time.monotonic)
+        courses = Courses(sketches, time.monotonic, config.max_concurrency)
         await _remember(sketches, config.sketches_file)
         flights = _flights(config, redis, log)
         libraries = _libraries(config, clients, policies)

@@ -18,6 +18,7 @@ from libs.errors import (
     FingerprintMismatchError,
     InternalError,
     MeshError,
+    OverloadedError,
 )
 from libs.values import (
     AnswerState,
@@ -81,6 +82,8 @@ _RESERVE_SHARE = 0.05
 _MOST_RESERVE_S = 0.030
 # The text is the fast model's, because the best one's was late.
 LATE = "LATE"
+# Refusals of what could not be written in time.
+_NOT_IN_TIME = ("NOT_WRITTEN", "BELOW_MINIMUM")
 
 Refresh = Callable[[Question, Decision], str]
 """Begins to make a stale answer anew; returns the name of the run that does, or nothing."""
@@ -134,6 +137,7 @@ class Answering:
         most_s = min(_MOST_RESERVE_S, _RESERVE_SHARE * asked.budget.patience_s())
         self._reserve_s = max(asked.policy.costs.deliver, most_s)
         self._outline = self._course.outline(self._left_s())
+        self._entered_at_s = asked.budget.clock()
         self._following = Following(flights, asked.question, self._key, report)
 
     async def run(self) -> None:
@@ -158,6 +162,7 @@ class Answering:
             _LOG.exception("incident %s in run %s", incident, self._run.run_id)
             self._run.finish(InternalError(f"internal error, incident {incident}"))
         finally:
+            self._course.leave()
             await self._hops.close()
 
     async def _answer(self) -> None:
@@ -169,12 +174,15 @@ class Answering:
         except StoredAnswerFound as stored:
             await self._replay(stored.found)
         except Refused as refused:
+            if str(refused) in _NOT_IN_TIME:
+                self._course.judge(self._outline.promised, None)
             self._report.refuse(str(refused))
 
     async def _answer_or_follow(self) -> bool:
         """Share the answer of whoever makes the same one, or make it; False if a leader is lost."""
         try:
             await self._board()
+            self._course.stay(self._left_s())
             vector = await self._embed()
             ground = await self._find(vector)
             self._cited = Cited(ground)
@@ -182,6 +190,7 @@ class Answering:
             await self._look_up_prompt(prompt)
             written = await self._write(ground)
         except LeaderFound as found:
+            self._course.leave()
             await self._hops.close()
             self._lookups.forget()
             budget = self._budget.keeping(self._reserve_s)
@@ -196,7 +205,8 @@ class Answering:
         """Hold the plan's promise against what came."""
         at_s = self._ledger.first_text_at_s
         kept = at_s is not None and at_s <= self._budget.first_text_by_s
-        self._course.judge(self._outline.promised, kept=kept)
+        took_s = at_s - self._entered_at_s if kept and at_s is not None else None
+        self._course.judge(self._outline.promised, took_s)
 
     # -- the same question in another run ------------------------------------------------
 
@@ -251,11 +261,34 @@ class Answering:
             calling = self._hops.lookup(self._lookup(CacheLayer.EXACT), limit_s)
             await self._lookups.head_start(calling, self._policy.head_start_s)
         # The plan comes first whatever the outcome; both reach the caller together.
-        is_answered = self._lookups.has_hit()
+        is_answered = self._lookups.has_hit() or not await self._enters()
         if not is_answered:
             self._outline = self._course.outline(self._left_s())
         self._report.begin(self._outline, self._budget, is_answered=is_answered)
         self._lookups.check()
+
+    async def _enters(self) -> bool:
+        """Pass the door; return False if a stored answer came, who waited for it before it.
+
+        What is stored already, or is being made for somebody else, costs next to nothing: only
+        what would have to be made can be turned away, and nothing was spent on it by then.
+
+        Raises:
+            OverloadedError: the question is turned away.
+        """
+        if self._question.cache_control is CacheControl.ONLY_IF_CACHED:
+            return True
+        try:
+            self._course.enter(self._left_s(), self._policy.losses.crowd)
+        except OverloadedError:
+            if self._following.is_known_here:
+                return True
+            await self._lookups.wait()
+            if not self._lookups.has_hit():
+                raise
+            return False
+        self._entered_at_s = self._budget.clock()
+        return True
 
     async def _look_up_prompt(self, prompt: Prompt) -> None:
         """Look for an answer to the very same prompt: documents may change around it."""

@@ -6,24 +6,32 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
-from libs.resilience import Allowance
+from libs.errors import OverloadedError
+from libs.resilience import Allowance, Limiter, is_background
 from libs.resilience.sketches import Sketches
-from libs.telemetry.metrics import count_plan
+from libs.telemetry.metrics import count_plan, count_shed
 from services.orchestrator.hedging import NEVER_S
 from services.orchestrator.plan import Outline, outline
+from services.orchestrator.planning.door import Caller, Door, Pass
 from services.orchestrator.planning.ladder import Ladder, price
 from services.orchestrator.planning.planner import Planner, Prior
-from services.orchestrator.planning.tables import Node, Stage, TextStage, Writing
+from services.orchestrator.planning.tables import Stage, TextStage, Writing
 
 # What is always skipped is never known to have become fast again: one run in so many takes
 # the better way all the same.
 _PROBE_EVERY = 20
-# Latencies differ by how much is under way at once: below 8 runs, 32, 128, or more.
-_BANDS = (8, 32, 128)
 # Second calls to the fast model, per answer written; the planner's losses keep them below.
 _BACKUP_SHARE = 0.20
 _BURST = 10.0
 _REFRESH_S = 1.0
+# Tables made anew in one go, the oldest first: each takes a thread some milliseconds, in which
+# the loop has to share the interpreter.
+_MOST_TABLES = 8
+# What hops took a minute ago counts half.
+HALF_LIFE_S = 60.0
+MOST_INSIDE = 256
+# What counts calls that are turned away names their method.
+_METHOD = "hasten.answer.v1.AnswerService/StreamAnswer"
 # A follower gives a silent leader up while this share of the best chances is still its own.
 _SURE = 0.95
 
@@ -35,26 +43,31 @@ class Courses:
         sketches: what hops have cost.
         planner: the tables made from that.
         backups: second calls to the fast model.
+        door: lets in what is not answered from the cache.
     """
 
-    def __init__(self, sketches: Sketches, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, sketches: Sketches, clock: Callable[[], float], most_inside: int = MOST_INSIDE
+    ) -> None:
         self.sketches = sketches
         self.planner = Planner(sketches, clock)
+        self.door = Door(self.planner, Limiter(most_inside), clock, HALF_LIFE_S)
         self.backups = Allowance(_BACKUP_SHARE, _BURST, reserve=_BURST)
         self._lesser: Counter[str] = Counter()
 
-    def course(self, ladder: Ladder, prior: Prior, under_way: int) -> Course:
-        """Return the course of a new run, while `under_way` others are answered."""
-        band = sum(under_way >= most for most in _BANDS)
-        # A plan does not count on a second call that an empty purse would refuse it.
-        ladder = ladder.priced(price(self.backups.available, _BURST))
-        return Course(self, self.planner.tables(ladder, prior, band), band)
+    def course(self, ladder: Ladder, prior: Prior) -> Course:
+        """Return the course of a new run, by what is under way now."""
+        return Course(self, ladder, prior)
+
+    def priced(self, ladder: Ladder) -> Ladder:
+        """Return a ladder that counts on no second call which an empty purse would refuse."""
+        return ladder.priced(price(self.backups.available, _BURST))
 
     async def keep_current(self) -> None:
         """Make tables anew as latencies change; runs until cancelled."""
         while True:
             await asyncio.sleep(_REFRESH_S)
-            for due in self.planner.stale():
+            for due in self.planner.stale(_MOST_TABLES):
                 # From copies, in a thread: nobody's answer waits for milliseconds of arithmetic.
                 self.planner.adopt(due, await asyncio.to_thread(due.build))
 
@@ -71,10 +84,50 @@ class Course:
     is left by then, so what one step saves is there for the next.
     """
 
-    def __init__(self, courses: Courses, node: Node, band: int) -> None:
+    def __init__(self, courses: Courses, ladder: Ladder, prior: Prior) -> None:
         self._courses = courses
-        self._start = self._node = node
+        self._ladder = ladder
+        self._prior = prior
+        self._pass: Pass | None = None
+        self._look(courses.door.band)
+
+    def _look(self, band: int) -> None:
+        """Take up the tables as they are now."""
         self._band = band
+        ladder = self._courses.priced(self._ladder)
+        self._start = self._node = self._courses.planner.tables(ladder, self._prior, band)
+
+    def enter(self, left_s: float, crowd_loss: float) -> None:
+        """Be let in, to be answered by more than what is stored; then `leave` must follow.
+
+        Args:
+            left_s: seconds that are left to the first text.
+            crowd_loss: how much lesser its chance may be for what else is under way.
+
+        Raises:
+            OverloadedError: it is turned away.
+        """
+        try:
+            self._pass = self._courses.door.admit(self._caller(left_s, crowd_loss))
+        except OverloadedError as error:
+            count_shed(_METHOD, error.metadata["cause"])
+            raise
+        self._look(self._pass.band)
+
+    def stay(self, left_s: float) -> None:
+        """Be counted as inside, as one whose leader did not serve; who is inside stays so."""
+        if self._pass is None:
+            self._pass = self._courses.door.let_in(self._caller(left_s, 1.0))
+
+    def _caller(self, left_s: float, crowd_loss: float) -> Caller:
+        ladder = self._courses.priced(self._ladder)
+        return Caller(ladder, self._prior, left_s, crowd_loss, is_background())
+
+    def leave(self) -> None:
+        """Make room for others; a second time does nothing."""
+        if self._pass is not None:
+            self._pass.leave()
+            self._pass = None
 
     def outline(self, left_s: float) -> Outline:
         """Return what lies ahead with `left_s` seconds left."""
@@ -140,9 +193,16 @@ class Course:
         """Note what a call took, or that it was cut then."""
         self._courses.planner.learn(hop, rung, self._band, seconds, is_cut=is_cut)
 
-    def judge(self, promised: float, *, kept: bool) -> None:
-        """Note what came of a plan that no stored answer cut short."""
-        count_plan(promised, kept=kept)
+    def judge(self, promised: float, took_s: float | None) -> None:
+        """Note what came of a plan that no stored answer cut short.
+
+        Args:
+            promised: its probability of text in time.
+            took_s: seconds from the door to the first text; None if it was not in time.
+        """
+        count_plan(promised, kept=took_s is not None)
+        if self._pass is not None:
+            self._pass.learn(took_s)
 
     def _stage(self, hop: str) -> Stage | None:
         node = self._node

@@ -63,6 +63,13 @@ class Lookups:
         with self._ledger.waiting(calling.record):
             await asyncio.wait({calling.task}, timeout=seconds)
 
+    async def wait(self) -> None:
+        """Wait for every lookup under way, and leave it to others what came of them."""
+        if self._under_way:
+            since_s = self._clock()
+            await asyncio.wait([calling.task for calling in self._under_way])
+            self._ledger.waited(since_s, self._under_way[-1].record)
+
     async def settle(self) -> None:
         """Wait for every lookup under way; each ends by its own limit.
 

@@ -56,6 +56,8 @@ class Losses:
         fast_second: the fast model's text, because the best one's was late.
         second_call: calling the fast model beside the best one, whoever wins.
         extractive: sentences of the passages instead of a model's text.
+        crowd: a chance of text in time that is lesser than 1, or than on a quiet mesh, by no
+            more than this: then nobody is turned away for what else is under way.
     """
 
     lexical: float = 0.03
@@ -64,6 +66,7 @@ class Losses:
     fast_second: float = 0.01
     second_call: float = 0.035
     extractive: float = 0.30
+    crowd: float = 0.005
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class Runs:
             reads=question.cache_control.reads,
             hedged=self._parts.clients.doubled(),
         )
-        return self._parts.courses.course(ladder, prior_of(policy.costs), len(self._live))
+        return self._parts.courses.course(ladder, prior_of(policy.costs))
 
     async def watch(
         self, tenant_id: str, run_id: str, after: int

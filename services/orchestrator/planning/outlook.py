@@ -55,6 +55,14 @@ class Outlook:
         """Return the least time left at which `share` of the best chance is there, in seconds."""
         return float(LEFTS_S[int(np.argmax(self.met >= share * float(self.met.max())))])
 
+    def reaches_s(self, met: float) -> float:
+        """Return the least time left at which the chance is at least `met`, in seconds.
+
+        Where it never is, the longest time there are tables for.
+        """
+        found = np.flatnonzero(self.met >= met)
+        return float(LEFTS_S[found[0] if len(found) else -1])
+
     def within(self, left_s: float) -> tuple[float, float]:
         """Return loss and probability with `left_s` seconds left."""
         return self.loss_at(left_s), self.met_at(left_s)

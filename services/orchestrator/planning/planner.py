@@ -106,6 +106,8 @@ class Planner:
     def tables(self, ladder: Ladder, prior: Prior, band: int = 0) -> Node:
         """Return the tables of a ladder, as they were last made.
 
+        Those of a load that is new are the nearest load's, until `refresh` has made them.
+
         Args:
             ladder: the steps and the writers.
             prior: what they take, before anything is known; of the first call it counts.
@@ -116,10 +118,19 @@ class Planner:
             kept.is_used = True
             return kept.node
         self._priors.setdefault(ladder, prior)
+        near = self._nearest(ladder, band)
+        if near is not None:
+            self._kept[ladder, band] = _Kept(near, -math.inf, is_used=True)
+            return near
         due = self._due(ladder, band, None)
         node = due.build()
         self.adopt(due, node)
         return node
+
+    def peek(self, ladder: Ladder, band: int) -> Node | None:
+        """Return tables as they were last made, and leave them to age; None if there are none."""
+        kept = self._kept.get((ladder, band))
+        return None if kept is None else kept.node
 
     def refresh(self) -> None:
         """Make the tables anew that are too old."""
@@ -127,19 +138,31 @@ class Planner:
             for due in self.stale():
                 self.adopt(due, due.build())
 
-    def stale(self) -> list[Due]:
-        """Return what is old, and was looked at since; what is not adopted is returned again."""
+    def stale(self, most: int | None = None) -> list[Due]:
+        """Return what is old, and was looked at since; what is not adopted is returned again.
+
+        Args:
+            most: how much of it; the oldest first. None is all.
+        """
         now_s = self._clock()
         self._next_s = now_s + self._refresh_s
-        return [
-            self._due(ladder, band, kept.node)
+        old = [
+            (kept.made_at_s, ladder, band, kept.node)
             for (ladder, band), kept in self._kept.items()
             if kept.is_used and now_s - kept.made_at_s >= self._refresh_s
         ]
+        old.sort(key=lambda each: each[0])
+        return [self._due(ladder, band, node) for _, ladder, band, node in old[:most]]
 
     def adopt(self, due: Due, node: Node) -> None:
         """Go by new tables from now on."""
         self._kept[due.ladder, due.band] = _Kept(node, self._clock())
+
+    def _nearest(self, ladder: Ladder, band: int) -> Node | None:
+        """Return the tables of the nearest load; of two, those of the higher one."""
+        bands = (each for known, each in self._kept if known == ladder)
+        near = min(bands, key=lambda each: (abs(each - band), -each), default=None)
+        return None if near is None else self._kept[ladder, near].node
 
     def _due(self, ladder: Ladder, band: int, before: Node | None) -> Due:
         prior = self._priors[ladder]
@@ -150,6 +173,8 @@ class Planner:
         return Due(ladder, band, latencies, before)
 
     def _expected(self, key: tuple[str, str], prior: Distribution, band: int) -> Distribution:
-        sketch = self._sketches.find(*key, band)
-        known = prior if sketch is None else sketch.blended(prior, PRIOR_CALLS)
+        known = prior
+        # A load that is new is expected to be as the nearest one, until it has calls of its own.
+        for sketch in self._sketches.nearby(*key, band):
+            known = sketch.blended(known, PRIOR_CALLS)
         return known.mixed(Distribution.never(), _FROZEN_SHARE)

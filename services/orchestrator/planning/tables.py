@@ -57,6 +57,7 @@ class TextStage:
     """The end of every way: who writes, by time left.
 
     Attributes:
+        hop: the one that writes.
         outlook: before it is known who writes.
         writers: from the best to the least.
         races: what is to be expected of each.
@@ -64,6 +65,7 @@ class TextStage:
         medians_s: what each takes to its first text, as a target.
     """
 
+    hop: str
     outlook: Outlook
     writers: tuple[Writer, ...]
     races: tuple[Race, ...]
@@ -195,7 +197,9 @@ class _Builder:
             medians_s = tuple(
                 self._latency(self._ladder.text, writer.rung).quantile(0.5) for writer in writers
             )
-            self._text = TextStage(choice.outlook, writers, races, choice, medians_s)
+            self._text = TextStage(
+                self._ladder.text, choice.outlook, writers, races, choice, medians_s
+            )
         return self._text
 
     def _race(self, number: int) -> Race:

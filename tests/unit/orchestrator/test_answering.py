@@ -42,7 +42,7 @@ async def test_a_run_that_breaks_ends_for_its_readers_and_tells_them_nothing(
     policy = Policy("interactive")
     courses = Courses(Sketches(None, budget.clock), budget.clock)
     ladder = ladder_of(policy, (model.tier,), Quality.UNSPECIFIED, reads=True)
-    course = courses.course(ladder, prior_of(policy.costs), under_way=0)
+    course = courses.course(ladder, prior_of(policy.costs))
     asked = Asked(question, policy, model, budget, course)
     clients = Clients(broken, broken, broken, broken)
     await Answering(asked, run, report, clients, Keeper(broken)).run()

@@ -39,7 +39,7 @@ def course(
     policy: Policy = POLICY,
 ) -> Course:
     ladder = ladder_of(policy, tiers, minimum, reads=reads)
-    return courses().course(ladder, prior_of(policy.costs), under_way=0)
+    return courses().course(ladder, prior_of(policy.costs))
 
 
 PLANNED = course()
@@ -98,12 +98,12 @@ def test_a_hop_that_never_fails_is_still_not_given_all_of_the_time() -> None:
 def test_a_slower_model_is_asked_for_less() -> None:
     kept = courses()
     ladder, prior = ladder_of(POLICY, ALL, Quality.UNSPECIFIED, reads=True), prior_of(POLICY.costs)
-    before = kept.course(ladder, prior, 0).outline(1.0).rungs.quality
+    before = kept.course(ladder, prior).outline(1.0).rungs.quality
     for _ in range(500):
-        kept.course(ladder, prior, 0).learn(GENERATION, "best", 3.0, False)
-        kept.course(ladder, prior, 0).learn(GENERATION, "fast", 0.2, False)
+        kept.course(ladder, prior).learn(GENERATION, "best", 3.0, False)
+        kept.course(ladder, prior).learn(GENERATION, "fast", 0.2, False)
     fresh = courses_over(kept)
-    after = fresh.course(ladder, prior, 0).outline(1.0).rungs.quality
+    after = fresh.course(ladder, prior).outline(1.0).rungs.quality
     assert (before, after) == (Quality.FULL, Quality.FAST)
 
 
@@ -115,7 +115,7 @@ def courses_over(kept: Courses) -> Courses:
 def test_one_lesser_choice_in_twenty_tries_the_better_one() -> None:
     kept = courses()
     ladder, prior = ladder_of(POLICY, ALL, Quality.UNSPECIFIED, reads=True), prior_of(POLICY.costs)
-    begun = sum(kept.course(ladder, prior, 0).begins(EMBEDDING, 0.001) for _ in range(200))
+    begun = sum(kept.course(ladder, prior).begins(EMBEDDING, 0.001) for _ in range(200))
     assert begun == 10
 
 

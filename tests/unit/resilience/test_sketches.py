@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.resilience.sketch import Sketch
 from libs.resilience.sketches import Sketches
 
 
@@ -17,11 +18,15 @@ def full() -> Sketches:
     return made
 
 
-def test_a_hop_is_expected_by_calls_under_the_same_load() -> None:
+def nearby(made: Sketches, band: int) -> list[Sketch]:
+    return list(made.nearby("retrieval", band=band))
+
+
+def test_a_hop_is_expected_by_calls_under_the_same_load_over_those_of_the_nearest() -> None:
     made = sketches()
-    for band in (0, 1, 2):
+    for band in (0, 2, 5):
         made.of("retrieval", band=band).add(0.1 * (1 + band))
-    assert made.find("retrieval", band=1) is made.of("retrieval", band=1)
+    assert nearby(made, 2) == [made.of("retrieval", band=0), made.of("retrieval", band=2)]
 
 
 def test_a_load_never_seen_is_expected_by_the_nearest_and_higher_one() -> None:
@@ -29,14 +34,14 @@ def test_a_load_never_seen_is_expected_by_the_nearest_and_higher_one() -> None:
     for band in (0, 2, 5):
         made.of("retrieval", band=band).add(0.1)
     made.of("retrieval", band=1)  # made, but nothing counted
-    assert made.find("retrieval", band=1) is made.of("retrieval", band=2)
-    assert made.find("retrieval", band=9) is made.of("retrieval", band=5)
+    assert nearby(made, 1) == [made.of("retrieval", band=2)]
+    assert nearby(made, 9) == [made.of("retrieval", band=5)]
 
 
 def test_a_hop_or_rung_never_called_is_not_known() -> None:
     made = full()
-    assert made.find("retrieval", "full", 1) is None
-    assert made.find("cache") is None
+    assert not list(made.nearby("retrieval", "full", 1))
+    assert not list(made.nearby("cache"))
 
 
 def test_the_least_used_sketch_makes_room() -> None:
@@ -46,8 +51,8 @@ def test_the_least_used_sketch_makes_room() -> None:
     made.of("idle").add(0.1)
     made.of("new").add(0.1)
     assert len(made) == 2
-    assert made.find("busy") is not None
-    assert made.find("idle") is None
+    assert list(made.nearby("busy"))
+    assert not list(made.nearby("idle"))
 
 
 def test_sketches_survive_a_restart(tmp_path: Path) -> None:

@@ -96,10 +96,16 @@ def test_tables_can_be_made_in_a_thread_while_calls_are_counted(
     assert made[0].outlook.met_at(0.6) == pytest.approx(was.outlook.met_at(0.6), abs=0.01)
 
 
-def test_load_bands_are_told_apart(planner: Planner) -> None:
+def test_load_bands_are_told_apart_once_there_are_tables_of_each(
+    planner: Planner, clock: Clock
+) -> None:
     for _ in range(200):
         planner.learn("model", "best", 0, 0.1, is_cut=False)
         planner.learn("model", "best", 9, 0.59, is_cut=False)
+    planner.tables(FULL, PRIOR, 0)
+    assert planner.tables(FULL, PRIOR, 9) is planner.tables(FULL, PRIOR, 0)
+    clock.now_s = 1.1
+    planner.refresh()
     quiet, busy = (planner.tables(FULL, PRIOR, band) for band in (0, 9))
     assert quiet.outlook.loss_at(0.6) < busy.outlook.loss_at(0.6)
 
