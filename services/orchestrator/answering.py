@@ -54,6 +54,7 @@ from services.orchestrator.lookups import LeaderFound, Lookups, StoredAnswerFoun
 from services.orchestrator.plan import (
     BRIEF,
     EMBEDDING,
+    EXACT,
     EXTRACTIVE,
     FAST,
     GENERATION,
@@ -82,6 +83,10 @@ _RESERVE_SHARE = 0.05
 _MOST_RESERVE_S = 0.030
 # The text is the fast model's, because the best one's was late.
 LATE = "LATE"
+# What is said of a stored answer whose documents have changed.
+_OUTDATED = "miss:DOCUMENT_CHANGED"
+# What is said of one that would do if there were no time for a better one.
+_LESSER = ("miss:BELOW_QUALITY", "miss:STALE")
 # Refusals of what could not be written in time.
 _NOT_IN_TIME = ("NOT_WRITTEN", "BELOW_MINIMUM")
 
@@ -133,6 +138,7 @@ class Answering:
         self._course = asked.course
         self._libraries = asked.libraries
         self._cited = Cited(NO_GROUND)
+        self._exact_outcome = ""
         self._lookups = Lookups(self._ledger, asked.budget.clock, self._missed)
         most_s = min(_MOST_RESERVE_S, _RESERVE_SHARE * asked.budget.patience_s())
         self._reserve_s = max(asked.policy.costs.deliver, most_s)
@@ -231,7 +237,13 @@ class Answering:
         planned, in_s = self._outline.rungs.quality, self._outline.expected_s
         due_s = self._budget.clock() + in_s
         needs = Offer(self._question.minimum_quality or planned, self._left_s())
-        return Passenger(self._run, Offer(planned, in_s), needs, lambda: self._text_in_s(due_s))
+        return Passenger(
+            self._run,
+            Offer(planned, in_s),
+            needs,
+            lambda: self._text_in_s(due_s),
+            is_outdated=self._exact_outcome == _OUTDATED,
+        )
 
     def _text_in_s(self, due_s: float) -> float:
         """Return the seconds to the first text: as planned or, once that is past, at the latest."""
@@ -298,6 +310,21 @@ class Answering:
         self._lookups.add(self._hops.lookup(lookup, self._lookup_limit_s(PROMPT)))
         await self._lookups.settle()
         self._course.ended(PROMPT)
+
+    async def _look_up_lesser(self) -> None:
+        """Look for a stored answer that was passed over while a better one could be made.
+
+        Raises:
+            StoredAnswerFound: there is one, and it is better than sentences of the passages.
+        """
+        limit_s = min(self._policy.lookup_limit_s, self._left_s() - self._policy.costs.extract)
+        if self._exact_outcome in _LESSER and limit_s > 0:
+            least = max(self._question.minimum_quality, Quality.FAST_LEXICAL)
+            lookup = replace(
+                self._lookup(CacheLayer.EXACT), minimum_quality=least, accept_stale=True
+            )
+            self._lookups.add(self._hops.lookup(lookup, limit_s))
+            await self._lookups.settle()
 
     def _lookup(self, layer: CacheLayer) -> Lookup:
         return Lookup(
@@ -493,6 +520,7 @@ class Answering:
                 broken = contest.leader.written
                 if self._is_all_there_is(broken, rung):
                     return broken.ended(FinishReason.INTERRUPTED)
+                await self._look_up_lesser()
                 continue
             self._stage(GENERATION, contest.leader.record.outcome)
             return written
@@ -664,6 +692,8 @@ class Answering:
         self._report.lose(Degradation(hop, outcome_of(error)))
 
     def _missed(self, lookup: HopRecord) -> None:
+        if lookup.hop == EXACT:
+            self._exact_outcome = lookup.outcome
         if lookup.hop != FLIGHT:
             self._stage(lookup.hop, lookup.outcome)
 

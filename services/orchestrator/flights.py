@@ -73,6 +73,8 @@ class Passenger:
         needs: what it needs of a leader.
         promise: tells the seconds from now in which its first text is due, for later.
         ended: a leader that it has followed to an end that is not its own.
+        is_outdated: True if the answer that is stored is outdated: one that has just landed
+            is the same.
     """
 
     run: Run
@@ -80,6 +82,7 @@ class Passenger:
     needs: Offer
     promise: Callable[[], float]
     ended: str = ""
+    is_outdated: bool = False
 
 
 class Flight:
@@ -108,6 +111,11 @@ class Flight:
         if source is None or _is_shared(source, self.offer):
             return False
         return _has_ended(source) or _end_of(source.events) is not None
+
+    @property
+    def has_landed(self) -> bool:
+        """True if its answer is whole, or broken off, already."""
+        return self.source is not None and _end_of(self.source.events) is not None
 
     def begin(self, source: Run, offer: Offer, at_s: float) -> None:
         """Note whom to follow, and what was promised at `at_s`."""
@@ -183,7 +191,7 @@ class Flights:
             passenger: who boards.
         """
         flight = self._here.get(name)
-        if flight is None or flight.is_over:
+        if flight is None or flight.is_over or (passenger.is_outdated and flight.has_landed):
             flight = self._here[name] = Flight(name)
             flight.claim = self._spawn(self._claim(flight, passenger))
         if flight.claim is not None and not flight.claim.done():
@@ -258,7 +266,11 @@ class Flights:
             return None, False
         try:
             held = await self._leases.claim(
-                name, passenger.run.run_id, passenger.offer, ended=passenger.ended
+                name,
+                passenger.run.run_id,
+                passenger.offer,
+                ended=passenger.ended,
+                is_outdated=passenger.is_outdated,
             )
         except EventLogUnavailableError:
             self._leave_redis_alone()
@@ -328,13 +340,23 @@ class Flights:
         source = flight.source
         if source is not None and _is_shared(source, flight.offer):
             asyncio.get_running_loop().call_later(self._lease_s, self._drop, flight)
+            await self._tell_landed(flight, self._leases.land(flight.name, source.run_id))
             return
         self._drop(flight)
-        if flight.is_leased and source is not None:
-            try:
-                await self._leases.release(flight.name, source.run_id, always=True)
-            except EventLogUnavailableError:
-                _LOG.debug("a lease is left to expire")
+        if source is not None:
+            release = self._leases.release(flight.name, source.run_id, always=True)
+            await self._tell_landed(flight, release)
+
+    async def _tell_landed(
+        self, flight: Flight, telling: Coroutine[object, object, object]
+    ) -> None:
+        if not flight.is_leased:
+            telling.close()
+            return
+        try:
+            await telling
+        except EventLogUnavailableError:
+            _LOG.debug("a lease is left to expire")
 
     def _heard(self, name: str) -> None:
         flight = self._here.get(name)

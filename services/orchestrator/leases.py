@@ -43,7 +43,7 @@ end
 """
 _TAKE = """
 redis.call('HSET', KEYS[1], 'run', ARGV[1], 'replica', ARGV[2], 'quality', ARGV[4],
-  'text_at', now + ARGV[5], 'heard', listeners(ARGV[2]))
+  'text_at', now + ARGV[5], 'heard', listeners(ARGV[2]), 'landed', 0)
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 """
 _READ_ON = """
@@ -55,10 +55,12 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 local left = redis.call('ZCARD', KEYS[2])
 """
 # ARGV of all: run, replica, ms that a lease and a reader live, and what follows here.
-# ARGV: quality, ms to the first text, the flight's name, a run that is known to have ended.
+# ARGV: quality, ms to the first text, the flight's name, a run that is known to have ended,
+# 1 if an answer that has landed is outdated.
 _CLAIM = f"""{_NOW}{_LISTENERS}
-local held = redis.call('HMGET', KEYS[1], 'run', 'replica', 'quality', 'text_at')
-if held[1] and held[1] ~= ARGV[7] and not is_dead() then
+local held = redis.call('HMGET', KEYS[1], 'run', 'replica', 'quality', 'text_at', 'landed')
+local is_outdated = ARGV[8] == '1' and held[5] == '1'
+if held[1] and held[1] ~= ARGV[7] and not is_outdated and not is_dead() then
   {_READ_ON}
   redis.call('PUBLISH', 'hasten:flight:' .. held[2], ARGV[6])
   return {{held[1], held[3], string.format('%.0f', held[4] - now)}}
@@ -86,6 +88,10 @@ _FOLLOW = f"""{_NOW}{_LISTENERS}
 if redis.call('HGET', KEYS[1], 'run') ~= ARGV[1] or is_dead() then return -1 end
 {_READ_ON}
 return redis.call('PTTL', KEYS[1])
+"""
+_LAND = """
+if redis.call('HGET', KEYS[1], 'run') == ARGV[1] then redis.call('HSET', KEYS[1], 'landed', 1) end
+return 0
 """
 # ARGV: the flight's name.
 _LEAVE = """
@@ -133,10 +139,18 @@ class Leases:
         self._ttl_ms = int(lease_s * 1e3)
         self._scripts: dict[str, Any] = {
             text: redis.register_script(text)
-            for text in (_CLAIM, _RENEW, _RELEASE, _FOLLOW, _LEAVE)
+            for text in (_CLAIM, _RENEW, _RELEASE, _FOLLOW, _LAND, _LEAVE)
         }
 
-    async def claim(self, name: str, run_id: str, offer: Offer, *, ended: str = "") -> Held | None:
+    async def claim(
+        self,
+        name: str,
+        run_id: str,
+        offer: Offer,
+        *,
+        ended: str = "",
+        is_outdated: bool = False,
+    ) -> Held | None:
         """Take the lease and return None; or return who holds it, and be a reader of theirs.
 
         Args:
@@ -144,11 +158,14 @@ class Leases:
             run_id: who would lead it.
             offer: what that run promises.
             ended: a run whose lease counts no more: its end was seen.
+            is_outdated: True has no lease count of a run whose answer is there already.
 
         Raises:
             EventLogUnavailableError: Redis does not answer.
         """
-        held = await self._call(_CLAIM, name, run_id, *_promise(offer), name, ended)
+        held = await self._call(
+            _CLAIM, name, run_id, *_promise(offer), name, ended, int(is_outdated)
+        )
         if not held:
             return None
         holder, quality, in_ms = (bytes(each).decode() for each in held)
@@ -169,6 +186,14 @@ class Leases:
             EventLogUnavailableError: Redis does not answer.
         """
         return int(await self._call(_RELEASE, name, run_id, int(always)))
+
+    async def land(self, name: str, run_id: str) -> None:
+        """Say that the answer is there; the lease lives on for those who just missed it.
+
+        Raises:
+            EventLogUnavailableError: Redis does not answer.
+        """
+        await self._call(_LAND, name, run_id)
 
     async def follow(self, name: str, run_id: str) -> float | None:
         """Stay a reader; return the seconds that the lease still has, None if it is gone.

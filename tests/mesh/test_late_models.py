@@ -101,6 +101,24 @@ async def test_if_both_are_silent_the_passages_speak_in_time(
     assert told.completed.account.first_text_s < told.whole.plan.first_text_by_s
 
 
+async def test_a_lesser_stored_answer_is_better_than_sentences_of_the_passages(
+    mesh: Mesh, provider: Provider
+) -> None:
+    """It is passed over while a better one can be made, and taken when none could."""
+    provider.behave(first_text="60,0,60,60")
+    first = await mesh.ask(asked())
+    assert first.completed.quality is Quality.FAST
+
+    async def is_stored() -> bool:
+        return (await mesh.cache.stats(TENANT)).semantic_entry_count == 1
+
+    await until(is_stored)
+    second = await mesh.ask(asked())
+    assert (second.layer, second.completed.quality) == ("EXACT", Quality.FAST)
+    assert second.text == first.text
+    assert len(provider.calls) == 4
+
+
 async def test_who_wants_the_best_model_gets_no_other(mesh: Mesh, provider: Provider) -> None:
     provider.behave(first_text="60,0")
     told = await mesh.ask(asked(Quality.FULL))

@@ -64,7 +64,7 @@ def test_a_prompt_is_named_by_its_documents_words_and_not_their_order() -> None:
 
     def name(*documents: Passage) -> bytes:
         prompt = prompt_of(question, policy, ModelTier.BEST, (FOUND,), documents)
-        return digest(prompt, "a-model")
+        return digest(prompt, "a-model", "")
 
     assert name(A, B) == name(B, replace(A, document_version=3))
     assert len({name(), name(A), name(A, B), name(A, document("b", 2, "It is not so."))}) == 4

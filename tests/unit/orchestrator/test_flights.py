@@ -15,6 +15,7 @@ from services.orchestrator.leases import Leases, Offer
 from services.orchestrator.run import Run
 from services.orchestrator.runlog import Codec, RunLog
 from services.orchestrator.servicer import decode_event, encode_event
+from tests.support.waiting import until
 
 OFFER = Offer(Quality.FULL, 5.0)
 NAME = "acme/why"
@@ -44,8 +45,11 @@ def run_named(name: str) -> Run:
     return run
 
 
-async def board(flights: Flights, run: Run, ended: str = "") -> Boarded:
-    return await flights.board(NAME, Passenger(run, OFFER, OFFER, lambda: 5.0, ended))
+async def board(
+    flights: Flights, run: Run, ended: str = "", *, is_outdated: bool = False
+) -> Boarded:
+    passenger = Passenger(run, OFFER, OFFER, lambda: 5.0, ended, is_outdated)
+    return await flights.board(NAME, passenger)
 
 
 def end(run: Run, state: AnswerState) -> None:
@@ -80,3 +84,24 @@ async def test_an_answer_that_others_share_is_followed_after_its_end(
     await board(here, leader)
     end(leader, AnswerState.COMPLETE)
     assert (await board(here, run_named("r2"))).part is Part.FOLLOWS
+
+
+async def test_who_knows_that_the_stored_answer_is_outdated_follows_none_that_has_landed(
+    replica: Callable[[], Flights],
+) -> None:
+    """It was built from the same documents; what is still in the making may not be."""
+    here, elsewhere = replica(), replica()
+    leader = run_named("r1")
+    await board(here, leader)
+    assert (await board(here, run_named("r2"), is_outdated=True)).part is Part.FOLLOWS
+    end(leader, AnswerState.COMPLETE)
+    leader.finish()
+    assert leader.task is not None
+    leader.task.cancel()
+
+    async def has_landed() -> bool:
+        return (await board(elsewhere, run_named("r3"), is_outdated=True)).part is Part.LEADS
+
+    await until(has_landed)
+    assert (await board(here, run_named("r4"), is_outdated=True)).flight is not None
+    assert (await board(here, run_named("r5"))).part is Part.FOLLOWS

@@ -159,9 +159,9 @@ def test_what_fewer_passages_take_follows_what_all_of_them_take() -> None:
     kept = courses()
     ladder, prior = ladder_of(POLICY, ALL, Quality.UNSPECIFIED, reads=True), prior_of(POLICY.costs)
     for _ in range(500):
-        kept.course(ladder, prior, 0).learn(GENERATION, "best", 3.0, False)
+        kept.course(ladder, prior).learn(GENERATION, "best", 3.0, False)
     fresh = courses_over(kept)
-    assert fresh.course(ladder, prior, 0).outline(1.5).rungs.quality is Quality.FAST
+    assert fresh.course(ladder, prior).outline(1.5).rungs.quality is Quality.FAST
 
 
 def test_with_one_passage_there_are_no_fewer() -> None:
