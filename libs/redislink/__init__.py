@@ -1,5 +1,6 @@
 """How Redis is reached, the same way from every service."""
 
-from libs.redislink.redislink import open_redis
+from libs.redislink.places import OneRedisUrl, RedisUrl
+from libs.redislink.redislink import keep_to_master, open_redis
 
-__all__ = ["open_redis"]
+__all__ = ["OneRedisUrl", "RedisUrl", "keep_to_master", "open_redis"]
