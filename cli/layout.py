@@ -25,7 +25,7 @@ _SERVICES = {
     "orchestrator": "hasten.answer.v1.AnswerService",
 }
 _TARGETS = {
-    "cache": ("retrieval",),
+    "cache": ("retrieval", "embedding"),
     "retrieval": ("embedding",),
     "orchestrator": ("cache", "embedding", "retrieval", "generation"),
     "edge": ("orchestrator",),

@@ -22,11 +22,13 @@ from libs.values.cache import (
     Decision,
     Everything,
     Lookup,
+    OlderThan,
     Removed,
     Reported,
     Selector,
     Stored,
     WithTag,
+    WrittenBy,
 )
 from libs.wire import (
     duration,
@@ -174,6 +176,7 @@ def _lookup_to(kind: type[Request], lookup: Lookup) -> Request:
         accept_stale=None if lookup.accept_stale else False,
         refreshes=lookup.refreshes,
         shares_personal=lookup.shares_personal,
+        provenance=int(lookup.provenance),  # type: ignore[arg-type]
     )
 
 
@@ -231,6 +234,7 @@ def _answer_to(answer: Answer) -> pb.StoreAnswerRequest:
         index_version=answer.index_version,
         refusal=answer.refusal,
         shares_personal=answer.shares_personal,
+        provenance=int(answer.provenance),  # type: ignore[arg-type]
     )
 
 
@@ -252,4 +256,8 @@ def _invalidation_to(tenant_id: str, selector: Selector) -> pb.InvalidateAnswers
         case BuiltFrom(collection, document_id):
             request.document.collection = collection
             request.document.document_id = document_id
+        case WrittenBy(model):
+            request.model = model
+        case OlderThan(age_s):
+            request.older_than.CopyFrom(duration(age_s))
     return request

@@ -71,6 +71,9 @@ METRIC_CACHE_ENTRIES = "hasten_cache_index_entries"
 METRIC_CACHE_LAG = "hasten_cache_index_lag_seconds"
 METRIC_CACHE_SILENCE = "hasten_cache_documents_silence_seconds"
 METRIC_REFRESHES = "hasten_refreshes_total"
+METRIC_CACHE_DAMAGED = "hasten_cache_damaged_total"
+METRIC_CACHE_EVICTED = "hasten_cache_evicted_total"
+METRIC_CACHE_INDEX_REPAIRS = "hasten_cache_index_repairs_total"
 
 # Seconds. The limits of the latency targets are edges, so that a share of requests
 # within a target is read off without interpolation.

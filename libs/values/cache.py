@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from libs.values.answers import AnswerEvent, CacheLayer
 from libs.values.basics import (
@@ -16,6 +17,15 @@ from libs.values.basics import (
     Turn,
     Usage,
 )
+
+
+class Provenance(IntEnum):
+    """Which changes of documents make a stored answer unusable; a larger one is stricter."""
+
+    UNSPECIFIED = 0
+    TTL = 1
+    SOURCES = 2
+    COLLECTION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ class Lookup:
     accept_stale: bool = True
     refreshes: bool = False
     shares_personal: bool = False
+    provenance: Provenance = Provenance.UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to keep; its events are `Sources`, `TextDelta` and `Citation` alone."""
+    """An answer to keep; its events are `Sources`, `TextDelta` and `Citation` alone.
+
+    Attributes:
+        made_in_s: how long it took to make it.
+    """
 
     tenant_id: str
     asked: AskedQuestion
@@ -93,6 +108,7 @@ class Answer:
     index_version: int = 0
     refusal: str = ""
     shares_personal: bool = False
+    provenance: Provenance = Provenance.UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +147,21 @@ class AskedOf:
     collection: str
 
 
-Selector = Everything | WithTag | BuiltFrom | AskedOf
+@dataclass(frozen=True, slots=True)
+class WrittenBy:
+    """Selects the answers that a model wrote."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class OlderThan:
+    """Selects the answers stored at least `age_s` ago."""
+
+    age_s: float
+
+
+Selector = Everything | WithTag | BuiltFrom | AskedOf | WrittenBy | OlderThan
 
 
 @dataclass(frozen=True, slots=True)

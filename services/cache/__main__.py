@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from libs.clients import Connection
+from libs.clients.embedding import EmbeddingClient
 from libs.clients.retrieval import RetrievalClient
 from libs.server import Served, run
 from services.cache import measures
@@ -15,11 +16,14 @@ from services.cache.config import CacheConfig
 from services.cache.connection import Link, linked
 from services.cache.finder import Finder
 from services.cache.freshness import Freshness
+from services.cache.hits import Hits
 from services.cache.keeper import Keeper
 from services.cache.lifetimes import Lifetimes
 from services.cache.quarantine import Quarantine
 from services.cache.refreshes import Refreshes
+from services.cache.renewal import Renewal
 from services.cache.replica import Replica
+from services.cache.scrubber import Scrubber
 from services.cache.servicer import CacheServicer
 from services.cache.store import EntryStore
 from services.cache.watch import Watch
@@ -35,7 +39,7 @@ _WATCH_WAIT_S = 2.0
 async def build(config: CacheConfig) -> AsyncIterator[Served]:
     """Build every part once, by hand, and start what follows the store and the documents."""
     async with AsyncExitStack() as stack:
-        url, pause_s = str(config.redis_url), config.redis_pause_s
+        url, pause_s = config.redis_url, config.redis_pause_s
         quick = await stack.enter_async_context(
             linked(url, timeout_s=config.redis_timeout_s, pause_s=pause_s)
         )
@@ -47,8 +51,9 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
             Connection.open(config.retrieval_target, token=token)
         )
         freshness = Freshness(silence_s=config.watch_silence_s)
-        store, patient_store = EntryStore(quick), EntryStore(patient)
-        replica = Replica(patient_store, ChangeLog(patient))
+        bounds, hits = config.bounds, Hits()
+        store, patient_store = EntryStore(quick, bounds), EntryStore(patient, bounds)
+        replica = Replica(patient_store, ChangeLog(patient), most_count=config.index_count)
         quarantine = _quarantine(config, quick)
         finder = Finder(
             store,
@@ -57,7 +62,15 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
             floor=config.min_similarity,
             refreshes=Refreshes(quick, lease_s=config.refresh_lease_s),
             quarantine=quarantine,
+            hits=hits,
         )
+        embedding = await stack.enter_async_context(
+            Connection.open(config.embedding_target, token=token)
+        )
+        renewal = Renewal(
+            patient_store, replica, EmbeddingClient(embedding), every_s=config.renew_every_s
+        )
+        scrubber = Scrubber(patient_store, replica, freshness, every_s=config.scrub_every_s)
         keeper = Keeper(
             store, patient_store, replica, freshness, _lifetimes(config), quarantine=quarantine
         )
@@ -70,6 +83,9 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
             asyncio.create_task(replica.follow()),
             asyncio.create_task(replica.tidy()),
             asyncio.create_task(watch.follow()),
+            asyncio.create_task(hits.follow(patient_store, replica)),
+            asyncio.create_task(scrubber.follow()),
+            asyncio.create_task(renewal.follow()),
         ]
 
         async def warm() -> None:

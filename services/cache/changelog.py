@@ -33,10 +33,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class StoreChange:
-    """An answer was put under a key, or removed from it."""
+    """What happened to the answer under a key.
+
+    Attributes:
+        place: of this change.
+        after: stream id of the change before.
+        removed: True if it was removed, else it was put there.
+        renewed: True if it is the one that was there, with another vector.
+    """
 
     place: Place
+    after: str
     removed: bool
+    renewed: bool
     tenant_id: str
     key: str
     entry_id: str
@@ -52,15 +61,12 @@ class ChangeLog:
     def __init__(self, link: Link) -> None:
         self._redis: Any = link.redis
         self._pause = link.pause
-        self._count = link.redis.register_script(scripts.COUNT)
+        self._end: Any = self._redis.register_script(scripts.END)
 
     async def end(self) -> Place:
         """Return the place after the last change."""
-        rows = await self._pause.ask(lambda: self._redis.xrevrange(scripts.CHANGES, count=1))
-        if rows:
-            return _change(rows[0]).place
-        number = await self._pause.ask(self._count)
-        return Place(int(number), "0-0")
+        number, last = await self._pause.ask(lambda: self._end(keys=[scripts.ROOT]))
+        return Place(int(number), last.decode())
 
     async def after(self, place: Place) -> list[StoreChange]:
         """Return the changes after a place, once there are any; after `BLOCK_S` none.
@@ -75,9 +81,12 @@ class ChangeLog:
             changes = await self._read(place, block_ms=None)
             if not changes:
                 raise LostPlaceError(f"the log ends before change {place.number}")
-        for number, change in enumerate(changes, place.number + 1):
-            if change.place.number != number:
-                raise LostPlaceError(f"change {number} is missing, {change.place.number} is there")
+        for change in changes:
+            if (change.place.number, change.after) != (place.number + 1, place.stream_id):
+                raise LostPlaceError(
+                    f"change {change.place.number} of the log does not follow {place.number}"
+                )
+            place = change.place
         return changes
 
     async def _read(self, place: Place, block_ms: int | None) -> list[StoreChange]:
@@ -102,7 +111,9 @@ def _change(row: Any) -> StoreChange:
     stream_id, fields = row
     return StoreChange(
         Place(int(fields[b"number"]), stream_id.decode()),
+        after=fields[b"after"].decode(),
         removed=fields[b"change"] == b"removed",
+        renewed=fields[b"change"] == b"renewed",
         tenant_id=fields[b"tenant"].decode(),
         key=fields[b"key"].decode(),
         entry_id=fields[b"name"].decode(),

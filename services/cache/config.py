@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import Field, RedisDsn
+from pydantic import Field
 
 from libs.config import ServiceConfig
+from libs.redislink import RedisUrl
+from services.cache.index import MOST_COUNT
+from services.cache.store import Bounds
 
 
 class CacheConfig(ServiceConfig, env_prefix="CACHE_"):
     """Settings of the cache, each read from `CACHE_<FIELD>`."""
 
     address: str = Field("127.0.0.1:50052", description="where to listen: host:port or unix:path")
-    redis_url: RedisDsn = Field(
-        RedisDsn("redis://127.0.0.1:6379/0"), description="Redis or Valkey that keeps the answers"
+    redis_url: RedisUrl = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis or Valkey that keeps the answers: also "
+        "redis+sentinel://host:port,host:port/service/0 or redis+cluster://host:port,host:port",
     )
     redis_timeout_s: float = Field(
         0.05, gt=0, le=2, description="seconds a lookup waits for Redis before it is a miss"
@@ -22,6 +27,9 @@ class CacheConfig(ServiceConfig, env_prefix="CACHE_"):
     )
     retrieval_target: str = Field(
         "127.0.0.1:50054", description="the retrieval service, whose changes of documents count"
+    )
+    embedding_target: str = Field(
+        "127.0.0.1:50053", description="the embedding service, which renews stored vectors"
     )
     watch_silence_s: float = Field(
         0.5,
@@ -68,3 +76,33 @@ class CacheConfig(ServiceConfig, env_prefix="CACHE_"):
     max_answer_bytes: int = Field(
         1_048_576, ge=1, description="size of the largest answer that is kept, events as sent"
     )
+    tenant_count: int = Field(
+        100_000, ge=1, description="answers of one tenant that are kept; of more, the worthiest"
+    )
+    tenant_bytes: int = Field(
+        1 << 30, ge=1, description="bytes in Redis that the answers of one tenant may take, about"
+    )
+    total_count: int = Field(250_000, ge=1, description="answers of all tenants that are kept")
+    total_bytes: int = Field(
+        2 << 30, ge=1, description="bytes in Redis that all answers may take, about"
+    )
+    index_count: int = Field(
+        MOST_COUNT,
+        ge=1,
+        description="answers that this replica can find by meaning; at 384 dimensions each "
+        "takes about 3 KB of its memory",
+    )
+    renew_every_s: float = Field(
+        10.0,
+        gt=0,
+        description="seconds between two looks at the embedding model; once it is another, "
+        "stored questions get vectors of it",
+    )
+    scrub_every_s: float = Field(
+        60.0, gt=0, description="seconds between two comparisons of the index with Redis"
+    )
+
+    @property
+    def bounds(self) -> Bounds:
+        """How much Redis is to keep."""
+        return Bounds(self.tenant_count, self.tenant_bytes, self.total_count, self.total_bytes)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from libs.values import Quality
-from services.cache.entry import Draft, Entry
+from libs.values.cache import Provenance
+from services.cache.entry import Entry
 from services.cache.freshness import Freshness
 from services.cache.personal import is_personal
+from services.cache.provenance import judge_entry
 from services.cache.reasons import Reason
 
 # Two equal vectors may have a product this much below 1, by the rounding of float32.
@@ -32,6 +34,8 @@ class Terms:
         accept_stale: whether an answer past its soft end serves.
         shares_personal: whether a question that holds personal data is shared by meaning.
         let_out: names of those that have left quarantine before its end.
+        provenance: what of the documents must be as it was; what an answer was stored
+            with may want more.
     """
 
     now_s: float
@@ -41,6 +45,7 @@ class Terms:
     accept_stale: bool = True
     shares_personal: bool = False
     let_out: frozenset[str] = frozenset()
+    provenance: Provenance = Provenance.UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,23 +132,10 @@ def out_of_quarantine(terms: Terms, candidate: Candidate) -> Reason | None:
 def documents_unchanged(freshness: Freshness) -> Step:
     """Return the step that refuses an answer built from documents that have changed."""
 
-    def step(_: Terms, candidate: Candidate) -> Reason | None:
-        return outdated(freshness, candidate.entry)
+    def step(terms: Terms, candidate: Candidate) -> Reason | None:
+        return judge_entry(freshness, candidate.entry, terms.provenance)
 
     return step
-
-
-def outdated(freshness: Freshness, entry: Entry | Draft) -> Reason | None:
-    """Return why an answer may not be used for what has changed since; None if it may.
-
-    That there is no answer depends on all documents of the collection, new ones included.
-    """
-    if entry.refusal:
-        collection = entry.collection
-        return freshness.judge_collection(
-            entry.tenant_id, collection, entry.index_version, entry.store_id
-        )
-    return freshness.judge(entry.tenant_id, entry.sources, entry.store_id)
 
 
 def judge(terms: Terms, candidates: Iterable[Candidate], steps: Sequence[Step]) -> Judgement:

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from libs.values import FinishReason, Quality, SourceVersion, Usage
-from libs.values.cache import AskedQuestion
+from libs.values.cache import AskedQuestion, Provenance
 
 MAGIC = b"HCA2"
+# What an answer is taken to have cost if nobody said, or said next to nothing.
+LEAST_COST_S = 0.05
 # Magic, rank, length of the name; the name follows, so that a script finds it.
 _HEAD = struct.Struct(">4sBH")
 # Checksum of all that follows; lengths of the JSON part and of the vector; number of pages.
@@ -44,6 +46,7 @@ class Draft:
         index_version: of the collection's store, as it was read.
         refusal: why there is no answer, if it says so; else empty.
         shares_personal: True if personal data in the question do not keep it from others.
+        provenance: which changes of documents make it unusable.
     """
 
     tenant_id: str
@@ -65,6 +68,7 @@ class Draft:
     index_version: int = 0
     refusal: str = ""
     shares_personal: bool = False
+    provenance: Provenance = Provenance.SOURCES
 
     @property
     def collection(self) -> str:
@@ -116,6 +120,7 @@ class Entry:
     output_tokens: int = 0
     index_version: int = 0
     refusal: str = ""
+    provenance: Provenance = Provenance.SOURCES
 
     @property
     def rank(self) -> int:
@@ -207,6 +212,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
         "tokens": [entry.input_tokens, entry.output_tokens],
         "index": entry.index_version,
         "refusal": entry.refusal,
+        "provenance": int(entry.provenance),
     }
 
 
@@ -238,4 +244,5 @@ def _entry(facts: dict[str, Any], vector: bytes, pages: tuple[bytes, ...]) -> En
         output_tokens=facts["tokens"][1],
         index_version=facts["index"],
         refusal=facts["refusal"],
+        provenance=Provenance(facts["provenance"]),
     )

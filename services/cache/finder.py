@@ -19,8 +19,10 @@ from services.cache import decision, measures
 from services.cache.decision import Candidate, Judgement, Step, Terms, judge
 from services.cache.entry import DamagedRecordError, Entry
 from services.cache.freshness import Freshness
+from services.cache.hits import Hits
 from services.cache.index import Neighbour, Partition
 from services.cache.personal import is_personal
+from services.cache.provenance import judge_entry
 from services.cache.quarantine import Quarantine
 from services.cache.reasons import Reason
 from services.cache.refreshes import Refreshes
@@ -47,6 +49,7 @@ class Finder:
         floor: float,
         refreshes: Refreshes | None = None,
         quarantine: Quarantine | None = None,
+        hits: Hits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Look in these places.
@@ -58,13 +61,16 @@ class Finder:
             floor: the least cosine similarity of a semantic hit, in [0, 1].
             refreshes: who makes stale answers anew; None has nobody do it.
             quarantine: of new answers; None leaves it to the time.
+            hits: where hits are counted.
             clock: seconds of the wall clock, that answers age by.
         """
         self._store = store
         self._replica = replica
+        self._freshness = freshness
         self._floor = floor
         self._refreshes = refreshes
         self._quarantine = quarantine
+        self._hits = hits or Hits()
         self._clock = clock
         usable: tuple[Step, ...] = (
             decision.unexpired,
@@ -97,6 +103,8 @@ class Finder:
         outcome = found.reason if found.entry is None else f"{layer}_hit"
         self._outcomes[lookup.tenant_id][outcome] += 1
         measures.note(layer, found)
+        if found.entry is not None:
+            self._hits.add(lookup.tenant_id, found.entry.key)
         if found.entry is not None and (found.stale or self._quarantine is not None):
             return await self._followed_up(lookup, found, found.entry)
         return found
@@ -169,9 +177,16 @@ class Finder:
         found = judge(terms, candidates, self._semantic_steps)
         for candidate, reason in found.refused:
             if reason is Reason.DOCUMENT_CHANGED:
-                # It will never serve again; let the next search reach past it.
-                self._replica.index.remove(candidate.entry.key, candidate.entry.entry_id)
+                self._pass_by(candidate.entry)
         return near, found
+
+    def _pass_by(self, entry: Entry) -> None:
+        """Let the next search reach past an answer that will never serve again.
+
+        One that only this lookup's policy refuses may still serve others.
+        """
+        if judge_entry(self._freshness, entry) is Reason.DOCUMENT_CHANGED:
+            self._replica.index.remove(entry.key, entry.entry_id)
 
     async def _searched(self, partition: Partition, vector: Vector, width: int) -> list[Neighbour]:
         try:
@@ -209,6 +224,7 @@ class Finder:
             context,
             lookup.accept_stale,
             lookup.shares_personal,
+            provenance=lookup.provenance,
         )
 
 

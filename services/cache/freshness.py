@@ -95,11 +95,14 @@ class Freshness:
 
         Any change in it since `index_version` counts: a new document may hold the answer.
         """
-        if self.is_silent or index_version > self.index_version:
+        if self.is_silent:
+            return Reason.WATCH_SILENT
+        if store_id != self._store_id:
+            return Reason.DOCUMENT_CHANGED
+        if index_version > self.index_version:
             return Reason.WATCH_SILENT
         changed_at = self._collections.get((tenant_id, collection), 0)
-        is_same = store_id == self._store_id and changed_at <= index_version
-        return None if is_same else Reason.DOCUMENT_CHANGED
+        return Reason.DOCUMENT_CHANGED if changed_at > index_version else None
 
     def silent_s(self) -> float:
         """Return the seconds since the last word; infinite if there was none."""

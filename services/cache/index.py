@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
@@ -13,11 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from libs.vectors import VectorIndex
-from services.cache.entry import Entry
+from services.cache.entry import LEAST_COST_S, Entry
 from services.cache.vectors import Vector, VectorLengths
+from services.cache.worth import Worths
 
 # A search of fewer vectors takes less time than handing it to a thread (about 0.1 ms).
 _INLINE_COUNT = 1_000
+# At 384 dimensions about half a gigabyte; see `CACHE_INDEX_COUNT`.
+MOST_COUNT = 250_000
 
 
 class Partition(NamedTuple):
@@ -53,22 +56,63 @@ class MeaningIndex:
     compaction run in a thread, which `VectorIndex` allows beside writes.
     """
 
-    def __init__(self, lengths: VectorLengths) -> None:
+    def __init__(self, lengths: VectorLengths, *, most_count: int = MOST_COUNT) -> None:
+        """Begin empty.
+
+        Args:
+            lengths: of the vectors of each model.
+            most_count: how many questions are held; beyond it, those of least worth go.
+        """
         self._lengths = lengths
+        self._most_count = most_count
+        self._worths = Worths()
         self._numbers = count()
         self._vectors: dict[Partition, VectorIndex] = {}
         self._by_key: dict[str, _Known] = {}
         self._by_number: dict[int, _Known] = {}
         self._expiries: list[tuple[float, int]] = []
-        self._counts: Counter[str] = Counter()
+        self._tenants: dict[str, dict[str, _Known]] = {}
 
     def count(self, tenant_id: str) -> int:
         """Return how many questions of a tenant can be found."""
-        return self._counts[tenant_id]
+        return len(self._tenants.get(tenant_id, ()))
 
     def __len__(self) -> int:
         """How many questions can be found, of all tenants."""
         return len(self._by_key)
+
+    def tenants(self) -> list[str]:
+        """Return whose questions can be found."""
+        return list(self._tenants)
+
+    def keys(self, tenant_id: str) -> list[str]:
+        """Return the keys of a tenant's answers that can be found."""
+        return list(self._tenants.get(tenant_id, ()))
+
+    def of_other_models(self, fingerprint: str) -> dict[str, list[str]]:
+        """Return the keys, by tenant, whose vectors are of another model than this one."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for partition, vectors in self._vectors.items():
+            if partition.fingerprint != fingerprint:
+                known = map(self._by_number.get, vectors.ids().tolist())
+                found[partition.tenant_id] += [each.key for each in known if each is not None]
+        return found
+
+    def name(self, key: str) -> str:
+        """Return which answer can be found under a key; empty if none can."""
+        known = self._by_key.get(key)
+        return "" if known is None else known.entry_id
+
+    @property
+    def is_full(self) -> bool:
+        """True if another question is taken in only in place of one that is held."""
+        return len(self._by_key) >= self._most_count
+
+    def hit(self, key: str, count: int) -> None:
+        """Count uses of an answer, if it can be found: it is worth more."""
+        known = self._by_key.get(key)
+        if known is not None:
+            self._worths.hit(known.number, count)
 
     def holds(self, key: str, entry_id: str) -> bool:
         """Return whether this very answer can be found."""
@@ -86,6 +130,8 @@ class MeaningIndex:
         for partition, new in rows.items():
             numbers, vectors = zip(*new, strict=True)
             self._partition(partition, len(vectors[0])).add(numbers, np.stack(vectors))
+        while len(self._by_key) > self._most_count:
+            self.remove(self._by_number[self._worths.least()].key)
 
     def remove(self, key: str, entry_id: str = "") -> None:
         """Forget what is under a key; with `entry_id`, only if it is that answer."""
@@ -93,7 +139,11 @@ class MeaningIndex:
         if known is None or (entry_id and known.entry_id != entry_id):
             return
         del self._by_key[key], self._by_number[known.number]
-        self._counts[known.partition.tenant_id] -= 1
+        self._worths.remove(known.number)
+        tenant_id = known.partition.tenant_id
+        del self._tenants[tenant_id][key]
+        if not self._tenants[tenant_id]:
+            del self._tenants[tenant_id]
         vectors = self._vectors[known.partition]
         vectors.remove([known.number])
         if not len(vectors):
@@ -145,7 +195,8 @@ class MeaningIndex:
         number = next(self._numbers)
         known = _Known(number, partition, entry.key, entry.entry_id, entry.expires_at_s)
         self._by_key[entry.key] = self._by_number[number] = known
-        self._counts[entry.tenant_id] += 1
+        self._tenants.setdefault(entry.tenant_id, {})[entry.key] = known
+        self._worths.put(number, max(entry.made_in_s, LEAST_COST_S))
         heapq.heappush(self._expiries, (entry.expires_at_s, number))
         return known
 

@@ -8,13 +8,22 @@ from dataclasses import replace
 
 from libs.budget import current_budget
 from libs.values import FinishReason, Verdict
-from libs.values.cache import AskedOf, BuiltFrom, Everything, Selector, WithTag
+from libs.values.cache import (
+    AskedOf,
+    BuiltFrom,
+    Everything,
+    OlderThan,
+    Provenance,
+    Selector,
+    WithTag,
+    WrittenBy,
+)
 from libs.values.keys import normalised, question_key
-from services.cache.decision import outdated
 from services.cache.entry import DamagedRecordError, Draft, Entry
 from services.cache.freshness import Freshness
 from services.cache.lifetimes import Lifetimes
 from services.cache.personal import is_personal
+from services.cache.provenance import judge_entry
 from services.cache.quarantine import Quarantine
 from services.cache.reasons import Reason
 from services.cache.replica import Replica
@@ -74,14 +83,12 @@ class Keeper:
         if draft.vector:
             length = len(draft.vector) // 4
             self._replica.lengths.check(draft.tenant_id, draft.embedding_fingerprint, length)
-        if draft.refusal:
-            await self._freshness.ready(self._patience_s(), draft.index_version)
-        else:
-            await self._freshness.catch_up(draft.sources, self._patience_s())
-        changed = outdated(self._freshness, draft)
+        entry = self._entry(draft)
+        await self._catch_up(entry)
+        changed = judge_entry(self._freshness, entry)
         if changed is not None:
             return changed
-        return await self._put(draft)
+        return await self._put(entry)
 
     async def remove(self, tenant_id: str, selector: Selector) -> int:
         """Remove the answers that a selector matches; return how many there were.
@@ -89,10 +96,10 @@ class Keeper:
         Raises:
             DependencyUnavailableError: the store does not answer; some may be removed.
         """
-        removed = 0
+        removed, now_s = 0, self._clock()
         keys = await self._patient_store.keys(tenant_id)
         async for page in self._patient_store.pages(tenant_id, keys):
-            removed += await self._drop([each for each in page if _matches(selector, each)])
+            removed += await self._drop([each for each in page if _matches(selector, each, now_s)])
         return removed
 
     async def report(self, tenant_id: str, entry_id: str, verdict: Verdict) -> bool:
@@ -114,14 +121,20 @@ class Keeper:
         self._replica.index.remove(key, entry_id)
         return removed > 0
 
+    async def _catch_up(self, entry: Entry) -> None:
+        """Let the watch hear of what the answer was built from."""
+        if entry.refusal or entry.provenance is Provenance.COLLECTION:
+            await self._freshness.ready(self._patience_s(), entry.index_version)
+        elif entry.provenance is not Provenance.TTL:
+            await self._freshness.catch_up(entry.sources, self._patience_s())
+
     def _patience_s(self) -> float:
         budget = current_budget()
         if budget is None:
             return _CATCH_UP_S
         return max(0.0, min(_CATCH_UP_S, budget.remaining_s() - _STORE_RESERVE_S))
 
-    async def _put(self, draft: Draft) -> Reason:
-        entry = self._entry(draft)
+    async def _put(self, entry: Entry) -> Reason:
         ttl_s = entry.expires_at_s - entry.created_at_s
         for _ in range(_TRIES):
             try:
@@ -131,16 +144,17 @@ class Keeper:
             if better is None:
                 self._replica.index.put([entry])
                 return Reason.OK
-            if self._serves(better):
+            if self._serves(better, entry.provenance):
                 break
             await self._drop([better])
         return Reason.BETTER_STORED
 
-    def _serves(self, entry: Entry) -> bool:
+    def _serves(self, entry: Entry, wanted: Provenance) -> bool:
         """Return whether an answer may still be of use: not once it is past or outdated."""
         if entry.expires_at_s <= self._clock():
             return False
-        return outdated(self._freshness, entry) is not Reason.DOCUMENT_CHANGED
+        changed = judge_entry(self._freshness, entry, wanted)
+        return changed is not Reason.DOCUMENT_CHANGED
 
     async def _drop(self, entries: list[Entry]) -> int:
         if not entries:
@@ -183,6 +197,7 @@ class Keeper:
             output_tokens=usage.output_tokens,
             index_version=draft.index_version,
             refusal=draft.refusal,
+            provenance=draft.provenance,
         )
 
 
@@ -199,7 +214,7 @@ def _as_far_as_it_may_be_found(draft: Draft) -> Draft:
     return replace(draft, vector=b"") if draft.refusal or is_personal_ else draft
 
 
-def _matches(selector: Selector, entry: Entry) -> bool:
+def _matches(selector: Selector, entry: Entry, now_s: float) -> bool:
     match selector:
         case Everything():
             return True
@@ -210,3 +225,7 @@ def _matches(selector: Selector, entry: Entry) -> bool:
         case BuiltFrom(collection, document_id):
             built_from = {(each.collection, each.document_id) for each in entry.sources}
             return (collection, document_id) in built_from
+        case WrittenBy(model):
+            return entry.model == model
+        case OlderThan(age_s):
+            return now_s - entry.created_at_s >= age_s

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from libs.errors import InvalidFieldError
 from libs.values import CacheLayer, Filter, Quality, Role, Turn
-from libs.values.cache import AskedQuestion, Lookup
+from libs.values.cache import AskedQuestion, Lookup, Provenance
 from services.cache.entry import Draft
 
 SHA256_BYTES = 32
@@ -73,6 +73,10 @@ def check_draft(draft: Draft, *, max_bytes: int) -> None:
         check_id("refusal", draft.refusal)
     if draft.vector and not draft.embedding_fingerprint:
         raise InvalidFieldError("embedding_fingerprint", "is required with embedding")
+    if draft.provenance is Provenance.COLLECTION and draft.index_version < 1:
+        raise InvalidFieldError("index_version", "is required with PROVENANCE_COLLECTION")
+    if draft.made_in_s < 0:
+        raise InvalidFieldError("made_in", f"must not be negative, is {draft.made_in_s:g} s")
     _check_count("tags", draft.tags, MAX_TAGS)
     for number, tag in enumerate(draft.tags):
         check_tag(f"tags[{number}]", tag)

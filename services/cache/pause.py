@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from libs.errors import DependencyUnavailableError
@@ -19,6 +19,8 @@ from libs.errors import DependencyUnavailableError
 _MOST_AT_ONCE = 16
 # Of the event loop, from bytes in the socket to the end of a command.
 _PASSES = 10
+# A cluster that cannot be reached says so in a class of its own.
+_AWAY = (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError)
 Answer = TypeVar("Answer")
 _LOG = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ class Pause:
     async def _asked(self, command: Callable[[], Awaitable[Answer]]) -> Answer:
         try:
             answer = await command()
-        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+        except _AWAY as error:
             self._begin(str(error))
             raise self._unavailable(type(error).__name__) from error
         except RedisError as error:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from libs.errors import DependencyUnavailableError
 from services.cache.changelog import ChangeLog, LostPlaceError, Place, StoreChange
 from services.cache.entry import Entry
-from services.cache.index import MeaningIndex
+from services.cache.index import MOST_COUNT, MeaningIndex
 from services.cache.store import EntryStore
 from services.cache.vectors import VectorLengths
 
@@ -30,7 +30,12 @@ class Replica:
     """
 
     def __init__(
-        self, store: EntryStore, log: ChangeLog, *, clock: Callable[[], float] = time.time
+        self,
+        store: EntryStore,
+        log: ChangeLog,
+        *,
+        clock: Callable[[], float] = time.time,
+        most_count: int = MOST_COUNT,
     ) -> None:
         """Begin empty.
 
@@ -38,6 +43,7 @@ class Replica:
             store: where the answers are; its client is patient enough for long reads.
             log: what changes there.
             clock: seconds of the wall clock, that entries expire by.
+            most_count: how many questions the index holds.
         """
         self._store = store
         self._log = log
@@ -45,7 +51,8 @@ class Replica:
         self._place: Place | None = None
         self._level_at_s: float | None = None
         self.lengths = VectorLengths()
-        self.index = MeaningIndex(self.lengths)
+        self._most_count = most_count
+        self.index = MeaningIndex(self.lengths, most_count=most_count)
         self._tried = asyncio.Event()
 
     async def ready(self, limit_s: float) -> None:
@@ -98,11 +105,11 @@ class Replica:
     async def _loaded(self) -> Place:
         # The place comes first: what changes while the store is read is told again.
         place = await self._log.end()
-        index = MeaningIndex(self.lengths)
+        index = MeaningIndex(self.lengths, most_count=self._most_count)
         for tenant_id in await self._store.tenants():
             keys = await self._store.keys(tenant_id)
             async for page in self._store.pages(tenant_id, keys):
-                index.put(self._unexpired(page))
+                index.put(self.unexpired(page))
         self.index = index
         return place
 
@@ -112,12 +119,13 @@ class Replica:
         for change in {change.key: change for change in changes}.values():
             if change.removed:
                 self.index.remove(change.key, change.entry_id)
-            elif not self.index.holds(change.key, change.entry_id):
+            elif change.renewed or not self.index.holds(change.key, change.entry_id):
                 put[change.tenant_id].append(change.key)
         for tenant_id, keys in put.items():
             async for page in self._store.pages(tenant_id, keys):
-                self.index.put(self._unexpired(page))
+                self.index.put(self.unexpired(page))
 
-    def _unexpired(self, entries: Iterable[Entry]) -> list[Entry]:
+    def unexpired(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Return those answers that have not ended."""
         now_s = self._clock()
         return [entry for entry in entries if entry.expires_at_s > now_s]

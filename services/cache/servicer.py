@@ -32,8 +32,11 @@ from libs.values.cache import (
     BuiltFrom,
     Everything,
     Lookup,
+    OlderThan,
+    Provenance,
     Selector,
     WithTag,
+    WrittenBy,
 )
 from libs.wire import duration, filters_from, seconds, timing_to, usage_from
 from services.cache import limits
@@ -166,6 +169,7 @@ def _lookup_from(request: pb.LookupAnswerRequest | pb.FindAnswerRequest) -> Look
         accept_stale=request.accept_stale or not request.HasField("accept_stale"),
         refreshes=request.refreshes,
         shares_personal=request.shares_personal,
+        provenance=_known(Provenance, request.provenance, "provenance"),
     )
 
 
@@ -217,6 +221,7 @@ def _draft_from(request: pb.StoreAnswerRequest) -> Draft:
         index_version=request.index_version,
         refusal=request.refusal,
         shares_personal=request.shares_personal,
+        provenance=_known(Provenance, request.provenance, "provenance") or Provenance.SOURCES,
     )
 
 
@@ -250,7 +255,19 @@ def _selector_from(request: pb.InvalidateAnswersRequest) -> Selector:
             return BuiltFrom(request.document.collection, request.document.document_id)
         case "collection":
             return AskedOf(request.collection)
-    raise InvalidFieldError("selector", "must be everything, tag, document or collection")
+        case "model":
+            return WrittenBy(request.model)
+        case "older_than":
+            return OlderThan(_age_s(request))
+    choices = "everything, tag, document, collection, model or older_than"
+    raise InvalidFieldError("selector", f"must be {choices}")
+
+
+def _age_s(request: pb.InvalidateAnswersRequest) -> float:
+    age_s = seconds(request.older_than)
+    if age_s < 0:
+        raise InvalidFieldError("older_than", f"must not be negative, is {age_s:g} s")
+    return age_s
 
 
 def _decide(decision: pb.Decision, found: Judgement, layer: int) -> None:

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from services.cache import scripts
 from services.cache.connection import Link
-from services.cache.entry import DamagedRecordError, Entry, decode, encode
+from services.cache.entry import LEAST_COST_S, DamagedRecordError, Entry, decode, encode
+from services.cache.upkeep import count_damaged, count_evicted
 
 # Redis keeps a record a little longer than it may be used, so that a lookup can tell what
 # has expired from what never was.
 KEPT_AFTER_EXPIRY_S = 60.0
 _PAGE_COUNT = 64
+# Every script is sent to the node of the one hash tag; a single Redis does not look at it.
+_ROUTE = [scripts.ROOT]
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is kept; beyond it, what is of least worth goes.
+
+    Attributes:
+        tenant_count: answers of one tenant.
+        tenant_bytes: what they take in Redis, about.
+        count: answers of all tenants.
+        bytes: what they take.
+    """
+
+    tenant_count: int = 100_000
+    tenant_bytes: int = 1 << 30
+    count: int = 250_000
+    bytes: int = 2 << 30
 
 
 class EntryStore:
@@ -23,11 +45,19 @@ class EntryStore:
     Every method raises `DependencyUnavailableError` while Redis does not answer.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, bounds: Bounds | None = None) -> None:
+        """Keep answers in the Redis of `link`, as many as `bounds` allow."""
         self._redis: Any = link.redis
         self._pause = link.pause
-        self._put = link.redis.register_script(scripts.PUT)
-        self._remove = link.redis.register_script(scripts.REMOVE)
+        self._bounds = bounds or Bounds()
+        self._put = self._redis.register_script(scripts.PUT)
+        self._remove = self._redis.register_script(scripts.REMOVE)
+        self._set_aside = self._redis.register_script(scripts.SET_ASIDE)
+        self._hits = self._redis.register_script(scripts.HITS)
+        self._names = self._redis.register_script(scripts.NAMES)
+        self._sweep = self._redis.register_script(scripts.SWEEP)
+        self._renew = self._redis.register_script(scripts.RENEW)
+        self._claim = self._redis.register_script(scripts.CLAIM)
 
     async def get(self, tenant_id: str, key: str) -> Entry | None:
         """Return the answer under an exact key; one round trip.
@@ -69,10 +99,24 @@ class EntryStore:
         """
         ttl_ms = int((ttl_s + KEPT_AFTER_EXPIRY_S) * 1e3)
         record = encode(entry)
-        args: list[str | int | bytes] = [entry.tenant_id, entry.key, entry.entry_id]
-        args += [entry.rank, ttl_ms, entry.prompt, record]
-        better = await self._pause.ask(lambda: self._put(args=args))
+        bounds, cost_s = self._bounds, max(entry.made_in_s, LEAST_COST_S)
+        args: list[str | int | float | bytes] = [entry.tenant_id, entry.key, entry.entry_id]
+        args += [entry.rank, ttl_ms, entry.prompt, cost_s]
+        args += [bounds.tenant_count, bounds.tenant_bytes, bounds.count, bounds.bytes, record]
+        better, evicted = await self._pause.ask(lambda: self._put(keys=_ROUTE, args=args))
+        count_evicted(evicted)
         return await self._read(entry.tenant_id, entry.key, better)
+
+    async def renew(self, entry: Entry) -> bool:
+        """Replace the record of an answer that is still there; its end stays where it is."""
+        args: list[str | bytes] = [entry.tenant_id, entry.key, entry.entry_id, encode(entry)]
+        return bool(await self._pause.ask(lambda: self._renew(keys=_ROUTE, args=args)))
+
+    async def claim(self, what: str, name: str, lease_s: float) -> bool:
+        """Return whether `name` is the one in the cluster that does a thing; for `lease_s`."""
+        keys = [f"{scripts.ROOT}lease:{what}"]
+        args: list[str | int] = [name, int(lease_s * 1e3)]
+        return bool(await self._pause.ask(lambda: self._claim(keys=keys, args=args)))
 
     async def remove(self, tenant_id: str, named: Iterable[tuple[str, str]]) -> int:
         """Remove answers by key and name where both still fit; return how many did.
@@ -80,7 +124,27 @@ class EntryStore:
         An empty name fits whichever answer is there.
         """
         args = [tenant_id, *(part for pair in named for part in pair)]
-        return int(await self._pause.ask(lambda: self._remove(args=args)))
+        return int(await self._pause.ask(lambda: self._remove(keys=_ROUTE, args=args)))
+
+    async def count_hits(self, tenant_id: str, hits: Mapping[str, int]) -> None:
+        """Add to how often the answers under these keys were used: they are worth more."""
+        args = [tenant_id, *(part for pair in hits.items() for part in pair)]
+        await self._pause.ask(lambda: self._hits(keys=_ROUTE, args=args))
+
+    async def names(self, tenant_id: str, keys: Sequence[str]) -> list[str | None]:
+        """Return the names of the answers under these keys, in their order.
+
+        An answer that cannot be found by meaning has the name `""`, one that is not there
+        None; what else is left of that one is removed.
+        """
+        args = [tenant_id, *keys]
+        found = await self._pause.ask(lambda: self._names(keys=_ROUTE, args=args))
+        return [None if name is None else name.decode() for name in found]
+
+    async def sweep(self, tenant_id: str) -> None:
+        """Forget what is left of a tenant's answers that have ended."""
+        while await self._pause.ask(lambda: self._sweep(keys=_ROUTE, args=[tenant_id])):
+            pass
 
     async def key_of(self, tenant_id: str, entry_id: str) -> str | None:
         """Return the exact key that an answer is stored under."""
@@ -122,8 +186,14 @@ class EntryStore:
             return _belonging(tenant_id, key, record)
         except DamagedRecordError as error:
             _LOG.warning("set aside the answer under %s: %s", key, error)
-            await self.remove(tenant_id, [(key, "")])
+            count_damaged()
+            await self._put_aside(tenant_id, key, record)
             raise
+
+    async def _put_aside(self, tenant_id: str, key: str, record: bytes) -> None:
+        digest = hashlib.sha1(record, usedforsecurity=False).hexdigest()
+        args = [tenant_id, key, digest]
+        await self._pause.ask(lambda: self._set_aside(keys=_ROUTE, args=args))
 
 
 def _belonging(tenant_id: str, key: str, record: bytes) -> Entry:

@@ -48,7 +48,7 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
     """Build every part once, by hand."""
     policies = load_policies(config.policies_file)
     async with AsyncExitStack() as stack:
-        redis = open_redis(str(config.redis_url), timeout_s=_REDIS_TIMEOUT_S)
+        redis = open_redis(config.redis_url, timeout_s=_REDIS_TIMEOUT_S)
         stack.push_async_callback(redis.aclose)
         clients = await _connect(config, stack)
         catalog = Catalog(clients.generation)

@@ -66,7 +66,7 @@ from services.orchestrator.plan import (
     TIER_OF,
 )
 from services.orchestrator.planning.tables import Writing as HowToWrite
-from services.orchestrator.policy import Policy
+from services.orchestrator.policy import PROVENANCES, Policy
 from services.orchestrator.prompt import asked_of, digest, prompt_of, query_of
 from services.orchestrator.replaying import REPLAY, replay, timetable
 from services.orchestrator.report import REFUSALS, Report
@@ -336,6 +336,7 @@ class Answering:
             accept_stale=self._policy.accept_stale,
             refreshes=self._question.cache_control is CacheControl.DEFAULT,
             shares_personal=self._policy.shares_personal,
+            provenance=PROVENANCES[self._policy.provenance],
         )
 
     async def _replay(self, found: Found) -> None:
@@ -649,6 +650,7 @@ class Answering:
                 usage=completed.usage,
                 index_version=ground.index_version,
                 shares_personal=self._policy.shares_personal,
+                provenance=PROVENANCES[self._policy.provenance],
             )
             self._keeper.keep(answer)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, RedisDsn
+from pydantic import Field
 
 from libs.config import ConfigError, ServiceConfig
+from libs.redislink import OneRedisUrl
 
 
 class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
@@ -17,8 +18,10 @@ class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
     adaptive_limit: bool = Field(
         False, description="let the limit on calls in flight follow how fast they are answered"
     )
-    redis_url: RedisDsn = Field(
-        RedisDsn("redis://127.0.0.1:6379/0"), description="Redis or Valkey that holds the event log"
+    redis_url: OneRedisUrl = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis or Valkey that holds the event log: also "
+        "redis+sentinel://host:port,host:port/service/0",
     )
     cache_target: str = Field("127.0.0.1:50052", description="where the cache service is")
     embedding_target: str = Field("127.0.0.1:50053", description="where the embedding service is")

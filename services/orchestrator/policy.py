@@ -12,6 +12,7 @@ from typing import Any
 
 from libs.config import ConfigError
 from libs.errors import PolicyNotFoundError
+from libs.values.cache import Provenance
 
 SYSTEM_PROMPT = (
     "You answer questions from the passages you are given, and from nothing else. "
@@ -22,6 +23,12 @@ SYSTEM_PROMPT = (
 
 COLLECTION = "collection"
 PROMPT_CACHES = ("off", "system", "passages", COLLECTION)
+PROVENANCES = {
+    "sources": Provenance.SOURCES,
+    "collection": Provenance.COLLECTION,
+    "ttl": Provenance.TTL,
+}
+"""What a policy may say of the documents behind stored answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,8 @@ class Policy:
         passages: passages given to the model, 1 to 100.
         max_output_tokens: tokens an answer may have, 1 to 64,000.
         min_similarity: raises the cache's floor for semantic hits, in [0, 1].
+        provenance: which changes of documents make a stored answer unusable: `sources`, those
+            it was built from; `collection`, any in its collection; `ttl`, none.
         unsupported: True lets a model answer without sources while retrieval is dead.
         accept_stale: False has an answer past its soft end count as none.
         shares_personal: True lets a question that holds personal data be answered by what
@@ -107,6 +116,7 @@ class Policy:
     passages: int = 6
     max_output_tokens: int = 512
     min_similarity: float | None = None
+    provenance: str = "sources"
     unsupported: bool = False
     accept_stale: bool = True
     shares_personal: bool = False
@@ -142,6 +152,8 @@ class Policy:
         largest = 250_000
         is_small = 1 <= self.collection_tokens <= largest
         _need(is_small, "collection_tokens", f"must be 1 to {largest}")
+        known = ", ".join(PROVENANCES)
+        _need(self.provenance in PROVENANCES, "provenance", f"must be one of {known}")
         for cost in fields(self.costs):
             cost_s = getattr(self.costs, cost.name)
             _need(cost_s > 0, f"costs.{cost.name}", "must be above 0")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.protobuf import duration_pb2
 from redis.asyncio import Redis
 
 from hasten.cache.v1 import cache_service_pb2 as pb
@@ -43,8 +44,10 @@ from libs.values.cache import (
     Decision,
     Everything,
     Lookup,
+    OlderThan,
     Selector,
     WithTag,
+    WrittenBy,
 )
 from services.cache.__main__ import build
 from services.cache.config import CacheConfig
@@ -351,8 +354,8 @@ async def test_a_record_that_lies_in_another_tenants_place_is_not_served(
 ) -> None:
     await cache.store(answer())
     await cache.store(answer(tenant_id="rival", text="Marlowe."))
-    (mine,) = await redis.keys("hasten:cache:acme:answer:*")
-    (theirs,) = await redis.keys("hasten:cache:rival:answer:*")
+    (mine,) = await redis.keys("hasten:{cache}:acme:answer:*")
+    (theirs,) = await redis.keys("hasten:{cache}:rival:answer:*")
     await redis.set(theirs, await redis.get(mine))
     assert (await decided(cache, exact(tenant_id="rival"))).reason == "DAMAGED"
     assert (await decided(cache, exact(tenant_id="rival"))).reason == "NOT_FOUND"
@@ -577,6 +580,10 @@ async def test_a_retrieval_service_that_comes_back_is_watched_again(
         (BuiltFrom("plays", "hamlet"), {"a"}),
         (BuiltFrom("poems", "hamlet"), {"b"}),
         (BuiltFrom("plays", "macbeth"), set()),
+        (WrittenBy("model-b"), {"b"}),
+        (WrittenBy("model"), set()),
+        (OlderThan(0.0), {"a", "b", "c"}),
+        (OlderThan(3600.0), set()),
     ],
 )
 async def test_exactly_the_answers_that_match_are_removed(
@@ -595,7 +602,11 @@ async def test_exactly_the_answers_that_match_are_removed(
     }
     more: dict[str, dict[str, Any]] = {
         "a": {"tags": ("red", "blue"), **built_from("hamlet", version)},
-        "b": {"tags": ("red",), **built_from("hamlet", version + 1, "poems")},
+        "b": {
+            "tags": ("red",),
+            "model": "model-b",
+            **built_from("hamlet", version + 1, "poems"),
+        },
         "c": {},
     }
     for name, question in asked.items():
@@ -696,7 +707,7 @@ async def test_stats_tell_of_a_tenant_what_this_replica_saw(
 
 async def test_a_damaged_answer_is_set_aside(cache: CacheClient, redis: Any) -> None:
     await cache.store(answer())
-    (name,) = await redis.keys("hasten:cache:acme:answer:*")
+    (name,) = await redis.keys("hasten:{cache}:acme:answer:*")
     record = bytearray(await redis.get(name))
     record[len(record) // 2] ^= 0xFF
     await redis.set(name, bytes(record))
@@ -895,13 +906,13 @@ async def _read(connection: Connection, method: Any, request: Any) -> None:
         ("LookupAnswer", pb.LookupAnswerRequest(layer=9), "layer"),  # type: ignore[arg-type]
         (
             "LookupAnswer",
-            pb.LookupAnswerRequest(layer=1, minimum_quality=55),  # type: ignore[arg-type]
+            pb.LookupAnswerRequest(layer=1, minimum_quality=56),  # type: ignore[arg-type]
             "minimum_quality",
         ),
         ("FindAnswer", pb.FindAnswerRequest(layer=9), "layer"),  # type: ignore[arg-type]
         (
             "FindAnswer",
-            pb.FindAnswerRequest(layer=1, minimum_quality=55),  # type: ignore[arg-type]
+            pb.FindAnswerRequest(layer=1, minimum_quality=56),  # type: ignore[arg-type]
             "minimum_quality",
         ),
         ("StoreAnswer", pb.StoreAnswerRequest(finish_reason=99), "finish_reason"),  # type: ignore[arg-type]
@@ -909,8 +920,13 @@ async def _read(connection: Connection, method: Any, request: Any) -> None:
         ("ReportAnswer", pb.ReportAnswerRequest(entry_id="a", verdict=9), "verdict"),  # type: ignore[arg-type]
         ("InvalidateAnswers", pb.InvalidateAnswersRequest(), "selector"),
         ("InvalidateAnswers", pb.InvalidateAnswersRequest(everything=False), "selector"),
+        (
+            "InvalidateAnswers",
+            pb.InvalidateAnswersRequest(older_than=duration_pb2.Duration(seconds=-1)),
+            "older_than",
+        ),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 async def test_what_no_client_of_ours_would_send_is_refused_by_its_field(
     redis_url: str, retrieval: str, method: str, request_: Any, field: str

@@ -74,6 +74,16 @@ replay_words_per_s = 100.0
 head_start_s = 2.0
 lookup_limit_s = 5.0
 
+[careful]
+first_text_s = 4.0
+lookup_limit_s = 2.0
+provenance = "collection"
+
+[careless]
+first_text_s = 4.0
+lookup_limit_s = 2.0
+provenance = "ttl"
+
 [covered]
 first_text_s = 4.0
 lookup_limit_s = 2.0
@@ -244,6 +254,7 @@ class Mesh:
             build_cache,
             redis_url=setting.redis_url,
             retrieval_target=self.rooms["retrieval"].address,
+            embedding_target=self.rooms["embedding"].address,
             **({"redis_timeout_s": _PATIENT_REDIS_S} if setting.is_patient else {}),
         )
         policies = POLICIES + (_PATIENT_POLICY if setting.is_patient else "")

@@ -56,7 +56,7 @@ async def test_an_answer_that_has_ended_makes_room_for_a_lesser_one(parts: Parts
 
 async def test_a_better_answer_that_is_damaged_makes_room(parts: Parts, redis: Any) -> None:
     await parts.keeper.keep(draft())
-    (name,) = await redis.keys("hasten:cache:acme:answer:*")
+    (name,) = await redis.keys("hasten:{cache}:acme:answer:*")
     await redis.setrange(name, 60, b"\xff\xff\xff")
     lesser = draft(entry_id="run-2", quality=Quality.UNSUPPORTED)
     assert await parts.keeper.keep(lesser) is Reason.OK

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.values.cache import AskedQuestion
+from libs.values.cache import AskedQuestion, Provenance
 from services.cache.reasons import Reason
 from tests.unit.cache.parts import (
     Parts,
@@ -32,21 +32,36 @@ async def found_names(parts: Parts, tenant: str, asked: AskedQuestion, where: by
     return {each.entry.entry_id for each in found if each.entry is not None}
 
 
-async def test_in_2000_pairs_no_answer_is_given_to_another_question(parts: Parts) -> None:
-    random_ = random.Random(20_260_102)  # noqa: S311 - the same pairs each time
+async def try_pairs(parts: Parts, count: int, seed: int) -> int:
+    """Try pairs that differ in something; return how many there were."""
+    random_ = random.Random(seed)  # noqa: S311 - the same pairs each time
     tried = 0
-    for number in range(2_000):
+    for number in range(count):
         tenant, asked = variant(random_, f"question {number}")
         other_tenant, other = variant(random_, f"question {number}")
         if (tenant, asked) == (other_tenant, other):
             continue
         where, name = vector(*random_.choices([0.1, 0.5, 1.0], k=8)), f"run-{number}"
-        own = draft(tenant_id=tenant, asked=asked, entry_id=name, vector=where)
+        provenance = random_.choice([Provenance.TTL, Provenance.SOURCES])
+        own = draft(
+            tenant_id=tenant, asked=asked, entry_id=name, vector=where, provenance=provenance
+        )
         assert await parts.keeper.keep(own) is Reason.OK
         assert name not in await found_names(parts, other_tenant, other, where)
         assert name in await found_names(parts, tenant, asked, where)
         tried += 1
-    assert tried > 1_900
+    return tried
+
+
+async def test_in_2000_pairs_no_answer_is_given_to_another_question(parts: Parts) -> None:
+    assert await try_pairs(parts, 2_000, 20_260_102) > 1_900
+
+
+@pytest.mark.prove
+async def test_in_10000_pairs_no_answer_is_given_to_another_question(parts: Parts) -> None:
+    tried = await try_pairs(parts, 10_100, 20_260_103)
+    assert tried >= 10_000
+    print(f"tenants: {tried} pairs of tenant, scope, model, policy and filters: no crossing")
 
 
 async def test_a_tenants_prompt_leads_to_its_own_answers_alone(parts: Parts) -> None:

@@ -96,7 +96,7 @@ async def test_a_log_that_was_cut_is_made_up_for(one: Parts, other: Parts, redis
     async with redis.pipeline(transaction=True) as together:
         # Two answers that no reader is told of, as if it had been away for long.
         await one.keeper.keep(draft("A?", entry_id="a"))
-        together.xtrim("hasten:cache:changes", maxlen=0)
+        together.xtrim("hasten:{cache}:changes", maxlen=0)
         await together.execute()
     await one.keeper.keep(draft("B?", entry_id="b"))
     await until_count(other, 3)
@@ -113,6 +113,18 @@ async def test_a_log_that_began_anew_does_not_continue_the_old_one(one: Parts, r
         await one.log.after(place)
     with pytest.raises(LostPlaceError):
         await one.log.after(Place(place.number, "9999999999999-0"))
+
+
+async def test_a_log_whose_numbers_go_on_after_others_is_not_the_same_log(
+    one: Parts, redis: Any
+) -> None:
+    """As after a failover that lost changes, between servers whose clocks differ."""
+    await one.keeper.keep(draft("A?", entry_id="a"))
+    place = await one.log.end()
+    await redis.set("hasten:{cache}:change-last", "5-5")
+    await one.keeper.keep(draft("B?", entry_id="b"))
+    with pytest.raises(LostPlaceError):
+        await one.log.after(place)
 
 
 async def test_a_redis_that_was_away_is_followed_again(valkey: Valkey) -> None:

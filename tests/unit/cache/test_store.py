@@ -12,9 +12,11 @@ from redis.asyncio import Redis
 from libs.values import Quality
 from services.cache.connection import linked
 from services.cache.entry import DamagedRecordError, Entry, encode
+from services.cache.scripts import ROOT, SET_ASIDE_S
 from services.cache.store import EntryStore
 from tests.unit.cache.test_index import entry
 
+EVERYWHERE = ("tenants", "tenant-bytes", "totals", "changes", "change-count", "change-last")
 RUNGS = [Quality.UNSUPPORTED, Quality.EXTRACTIVE, Quality.LEXICAL, Quality.FULL]
 
 
@@ -49,9 +51,9 @@ async def test_what_is_put_is_found_by_key_prompt_and_name(store: EntryStore) ->
 
 async def test_every_name_of_an_answer_holds_its_tenant(store: EntryStore, redis: Any) -> None:
     await store.put(written("run-1", prompt="p"), 60.0)
-    everywhere = {"hasten:cache:tenants", "hasten:cache:changes", "hasten:cache:change-count"}
+    everywhere = {f"hasten:{{cache}}:{name}" for name in EVERYWHERE}
     for name in set(await names(redis)) - everywhere:
-        assert name.startswith("hasten:cache:acme:")
+        assert name.startswith("hasten:{cache}:acme:")
 
 
 async def test_another_tenant_finds_nothing(store: EntryStore) -> None:
@@ -63,7 +65,7 @@ async def test_another_tenant_finds_nothing(store: EntryStore) -> None:
 
 
 async def test_a_record_of_another_tenant_is_never_given_out(store: EntryStore, redis: Any) -> None:
-    await redis.set("hasten:cache:rival:answer:k", encode(written("run-1")))
+    await redis.set("hasten:{cache}:rival:answer:k", encode(written("run-1")))
     with pytest.raises(DamagedRecordError):
         await store.get("rival", "k")
     assert await store.get("rival", "k") is None
@@ -109,7 +111,7 @@ async def test_a_replaced_answer_leaves_no_name_behind(store: EntryStore, redis:
     assert await store.key_of("acme", "old") is None
     assert await store.remove("acme", [("k", "old")]) == 0
     assert await store.remove("acme", [("k", "new")]) == 1
-    assert [name for name in await names(redis) if name.startswith("hasten:cache:acme")] == []
+    assert [name for name in await names(redis) if name.startswith("hasten:{cache}:acme")] == []
 
 
 async def test_a_name_stands_for_one_answer(store: EntryStore) -> None:
@@ -133,21 +135,45 @@ async def test_a_damaged_record_is_set_aside_and_missed(
     store: EntryStore, redis: Any, damage: str
 ) -> None:
     await store.put(written("run-1"), 60.0)
-    record = bytearray(await redis.get("hasten:cache:acme:answer:k"))
+    record = bytearray(await redis.get("hasten:{cache}:acme:answer:k"))
     record[-1] ^= 1
     spoilt = {"flip": bytes(record), "cut": bytes(record[:-3]), "empty": b""}[damage]
-    await redis.set("hasten:cache:acme:answer:k", spoilt)
+    await redis.set("hasten:{cache}:acme:answer:k", spoilt)
     with pytest.raises(DamagedRecordError):
         await store.get("acme", "k")
     assert await store.get("acme", "k") is None
     assert await store.keys("acme") == []
+    assert await redis.get(f"{ROOT}acme:damaged:k") == spoilt
+    assert 0 < await redis.ttl(f"{ROOT}acme:damaged:k") <= SET_ASIDE_S
     assert await store.put(written("run-2", quality=Quality.UNSUPPORTED), 60.0) is None
+
+
+async def test_what_replaced_a_damaged_record_is_not_set_aside_with_it(
+    store: EntryStore, redis: Any
+) -> None:
+    await store.put(written("good"), 60.0)
+    # One who read the damage a moment ago, and asks for it to be put aside only now.
+    await store._put_aside("acme", "k", b"damaged")  # noqa: SLF001
+    assert await store.get("acme", "k") is not None
+
+
+async def test_names_are_those_of_what_can_be_found_by_meaning(
+    store: EntryStore, redis: Any
+) -> None:
+    await store.put(entry("k", entry_id="\u00e9" * 128), 60.0)
+    await store.put(entry("bare", b"", entry_id="bare"), 60.0)
+    await store.put(entry("gone"), 60.0)
+    await redis.delete(f"{ROOT}acme:answer:gone")
+    await redis.set(f"{ROOT}acme:answer:spoilt", b"no record")
+    keys = ["k", "bare", "gone", "spoilt", "never"]
+    assert await store.names("acme", keys) == ["\u00e9" * 128, "", None, None, None]
+    assert sorted(await store.keys("acme")) == ["bare", "k"]
 
 
 async def test_one_damaged_record_among_many_spoils_no_other(store: EntryStore, redis: Any) -> None:
     for key in ("a", "b", "c"):
         await store.put(entry(key), 60.0)
-    await redis.set("hasten:cache:acme:answer:b", b"HCA1 and no more")
+    await redis.set("hasten:{cache}:acme:answer:b", b"HCA1 and no more")
     found = await store.many("acme", ["a", "b", "c", "d"])
     assert [type(each) for each in found] == [Entry, DamagedRecordError, Entry, type(None)]
     pages = [page async for page in store.pages("acme", ["a", "b", "c"])]
@@ -157,22 +183,22 @@ async def test_one_damaged_record_among_many_spoils_no_other(store: EntryStore, 
 async def test_everything_of_an_answer_ends(store: EntryStore, redis: Any) -> None:
     await store.put(written("run-1", prompt="p"), 60.0)
     for kind in ("answer:k", "entry:run-1", "prompt:p"):
-        left_ms = await redis.pttl(f"hasten:cache:acme:{kind}")
+        left_ms = await redis.pttl(f"hasten:{{cache}}:acme:{kind}")
         assert 60_000 < left_ms <= 120_000
 
 
 async def test_reading_an_answer_does_not_prolong_it(store: EntryStore, redis: Any) -> None:
     await store.put(written("run-1", prompt="p"), 60.0)
-    ends_at = await redis.pexpiretime("hasten:cache:acme:answer:k")
+    ends_at = await redis.pexpiretime("hasten:{cache}:acme:answer:k")
     for _ in range(3):
         await store.get("acme", "k")
         await store.by_prompt("acme", "p")
         await store.many("acme", ["k"])
-    assert await redis.pexpiretime("hasten:cache:acme:answer:k") == ends_at
+    assert await redis.pexpiretime("hasten:{cache}:acme:answer:k") == ends_at
 
 
 async def test_keys_of_what_redis_let_go_are_forgotten(store: EntryStore, redis: Any) -> None:
     await store.put(entry("gone"), 60.0)
-    await redis.zadd("hasten:cache:acme:keys", {"gone": 1})
+    await redis.zadd("hasten:{cache}:acme:keys", {"gone": 1})
     await store.put(entry("there"), 60.0)
     assert await store.keys("acme") == ["there"]

@@ -131,6 +131,8 @@ def test_one_lesser_choice_in_twenty_tries_the_better_one() -> None:
         ("[odd]\nend_s = 1.0\n", "end_s"),
         ('[odd]\nprompt_cache = "all"\n', "prompt_cache"),
         ("[odd]\ncollection_tokens = 0\n", "collection_tokens"),
+        ('[odd]\nprovenance = "always"\n', "provenance"),
+        ("[odd]\nprovenance = 1\n", "provenance"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused_by_its_fields_name(

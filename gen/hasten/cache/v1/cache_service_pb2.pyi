@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hasten.answer.v1 import answer_service_pb2 as _answer_service_pb2
 from hasten.common.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
@@ -20,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Provenance:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProvenanceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Provenance.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROVENANCE_UNSPECIFIED: _Provenance.ValueType  # 0
+    """Not said."""
+    PROVENANCE_TTL: _Provenance.ValueType  # 1
+    """None: the answer serves until its time is over."""
+    PROVENANCE_SOURCES: _Provenance.ValueType  # 2
+    """A change or deletion of a document that it was built from."""
+    PROVENANCE_COLLECTION: _Provenance.ValueType  # 3
+    """Any change in its collection, a new document included."""
+
+class Provenance(_Provenance, metaclass=_ProvenanceEnumTypeWrapper):
+    """Which changes of documents make a stored answer unusable; a larger number is stricter."""
+
+PROVENANCE_UNSPECIFIED: Provenance.ValueType  # 0
+"""Not said."""
+PROVENANCE_TTL: Provenance.ValueType  # 1
+"""None: the answer serves until its time is over."""
+PROVENANCE_SOURCES: Provenance.ValueType  # 2
+"""A change or deletion of a document that it was built from."""
+PROVENANCE_COLLECTION: Provenance.ValueType  # 3
+"""Any change in its collection, a new document included."""
+Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
 
 @_typing.final
 class AskedQuestion(_message.Message):
@@ -98,6 +127,7 @@ class LookupAnswerRequest(_message.Message):
     ACCEPT_STALE_FIELD_NUMBER: _builtins.int
     REFRESHES_FIELD_NUMBER: _builtins.int
     SHARES_PERSONAL_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose answers may be returned; tenants never share answers."""
     layer: _answer_service_pb2.CacheLayer.ValueType
@@ -126,6 +156,10 @@ class LookupAnswerRequest(_message.Message):
     """True if the caller makes a stale answer anew when `Decision.refresh` says so."""
     shares_personal: _builtins.bool
     """True lets questions that hold personal data be served by meaning too."""
+    provenance: Global___Provenance.ValueType
+    """Optional. What the caller wants compared with the documents as they are now; of this
+    and what the answer was stored with, the stricter counts.
+    """
     @_builtins.property
     def asked(self) -> Global___AskedQuestion:
         """Required for the layers `EXACT` and `SEMANTIC`. What is asked."""
@@ -144,10 +178,11 @@ class LookupAnswerRequest(_message.Message):
         accept_stale: _builtins.bool | None = ...,
         refreshes: _builtins.bool = ...,
         shares_personal: _builtins.bool = ...,
+        provenance: Global___Provenance.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "min_similarity", b"min_similarity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "refreshes", b"refreshes", "shares_personal", b"shares_personal", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "provenance", b"provenance", "refreshes", b"refreshes", "shares_personal", b"shares_personal", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_stale: _TypeAlias = _typing.Literal["accept_stale"]  # noqa: Y015
     _WhichOneofArgType__accept_stale: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale"]  # noqa: Y015
@@ -213,6 +248,7 @@ class FindAnswerRequest(_message.Message):
     ACCEPT_STALE_FIELD_NUMBER: _builtins.int
     REFRESHES_FIELD_NUMBER: _builtins.int
     SHARES_PERSONAL_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose answers may be returned; tenants never share answers."""
     layer: _answer_service_pb2.CacheLayer.ValueType
@@ -241,6 +277,10 @@ class FindAnswerRequest(_message.Message):
     """True if the caller makes a stale answer anew when `Decision.refresh` says so."""
     shares_personal: _builtins.bool
     """True lets questions that hold personal data be served by meaning too."""
+    provenance: Global___Provenance.ValueType
+    """Optional. What the caller wants compared with the documents as they are now; of this
+    and what the answer was stored with, the stricter counts.
+    """
     @_builtins.property
     def asked(self) -> Global___AskedQuestion:
         """Required for the layers `EXACT` and `SEMANTIC`. What is asked."""
@@ -259,10 +299,11 @@ class FindAnswerRequest(_message.Message):
         accept_stale: _builtins.bool | None = ...,
         refreshes: _builtins.bool = ...,
         shares_personal: _builtins.bool = ...,
+        provenance: Global___Provenance.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "min_similarity", b"min_similarity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "refreshes", b"refreshes", "shares_personal", b"shares_personal", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "provenance", b"provenance", "refreshes", b"refreshes", "shares_personal", b"shares_personal", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_stale: _TypeAlias = _typing.Literal["accept_stale"]  # noqa: Y015
     _WhichOneofArgType__accept_stale: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale"]  # noqa: Y015
@@ -431,6 +472,7 @@ class StoreAnswerRequest(_message.Message):
     INDEX_VERSION_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     SHARES_PERSONAL_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose answer it is."""
     prompt_sha256: _builtins.bytes
@@ -454,7 +496,7 @@ class StoreAnswerRequest(_message.Message):
     store_id: _builtins.str
     """The store that `sources` were read from, as retrieval names it."""
     index_version: _builtins.int
-    """Version of the index that was read."""
+    """Version of the index that was read. Required for `PROVENANCE_COLLECTION`."""
     refusal: _builtins.str
     """Why there is no answer in the collection, as a reason such as `NOTHING_FOUND`: only
     after a search in full. Required with, and only with, quality `REFUSAL`. Lives
@@ -463,6 +505,10 @@ class StoreAnswerRequest(_message.Message):
     """
     shares_personal: _builtins.bool
     """True lets a question that holds personal data be found by meaning too."""
+    provenance: Global___Provenance.ValueType
+    """Optional. Which changes of documents make the answer unusable. Defaults to
+    `PROVENANCE_SOURCES`.
+    """
     @_builtins.property
     def asked(self) -> Global___AskedQuestion:
         """Required. What was asked."""
@@ -511,10 +557,11 @@ class StoreAnswerRequest(_message.Message):
         index_version: _builtins.int = ...,
         refusal: _builtins.str = ...,
         shares_personal: _builtins.bool = ...,
+        provenance: Global___Provenance.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "made_in", b"made_in", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "degraded", b"degraded", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "entry_id", b"entry_id", "events", b"events", "finish_reason", b"finish_reason", "index_version", b"index_version", "made_in", b"made_in", "model", b"model", "prompt_sha256", b"prompt_sha256", "quality", b"quality", "refusal", b"refusal", "shares_personal", b"shares_personal", "sources", b"sources", "store_id", b"store_id", "tags", b"tags", "tenant_id", b"tenant_id", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "degraded", b"degraded", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "entry_id", b"entry_id", "events", b"events", "finish_reason", b"finish_reason", "index_version", b"index_version", "made_in", b"made_in", "model", b"model", "prompt_sha256", b"prompt_sha256", "provenance", b"provenance", "quality", b"quality", "refusal", b"refusal", "shares_personal", b"shares_personal", "sources", b"sources", "store_id", b"store_id", "tags", b"tags", "tenant_id", b"tenant_id", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -595,6 +642,8 @@ class InvalidateAnswersRequest(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    OLDER_THAN_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose answers."""
     everything: _builtins.bool
@@ -603,9 +652,15 @@ class InvalidateAnswersRequest(_message.Message):
     """Those stored with this label."""
     collection: _builtins.str
     """Those asked of this collection."""
+    model: _builtins.str
+    """Those written by this model, by its name."""
     @_builtins.property
     def document(self) -> Global___DocumentName:
         """Those built from this document."""
+
+    @_builtins.property
+    def older_than(self) -> _duration_pb2.Duration:
+        """Those stored at least this long ago; zero selects all of them."""
 
     def __init__(
         self,
@@ -615,12 +670,14 @@ class InvalidateAnswersRequest(_message.Message):
         tag: _builtins.str = ...,
         document: Global___DocumentName | None = ...,
         collection: _builtins.str = ...,
+        model: _builtins.str = ...,
+        older_than: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "document", b"document", "everything", b"everything", "selector", b"selector", "tag", b"tag"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "document", b"document", "everything", b"everything", "model", b"model", "older_than", b"older_than", "selector", b"selector", "tag", b"tag"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "document", b"document", "everything", b"everything", "selector", b"selector", "tag", b"tag", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "document", b"document", "everything", b"everything", "model", b"model", "older_than", b"older_than", "selector", b"selector", "tag", b"tag", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["everything", "tag", "document", "collection"]  # noqa: Y015
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["everything", "tag", "document", "collection", "model", "older_than"]  # noqa: Y015
     _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
