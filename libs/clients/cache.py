@@ -21,6 +21,7 @@ from libs.values.cache import (
     CacheStats,
     Decision,
     Everything,
+    ExportedAnswer,
     Lookup,
     OlderThan,
     Removed,
@@ -139,6 +140,24 @@ class CacheClient:
         response = await self._connection.unary(self._stub.ReportAnswer, request, limit_s=limit_s)
         return Reported(response.removed, timing_from(response.timing))
 
+    @asynccontextmanager
+    async def export(
+        self, tenant_id: str, *, limit_s: float | None = None
+    ) -> AsyncIterator[AsyncIterator[ExportedAnswer]]:
+        """Yield every stored answer of a tenant; leaving the block ends the reading."""
+        request = pb.ExportAnswersRequest(tenant_id=tenant_id)
+        method = self._stub.ExportAnswers
+        async with self._connection.stream(method, request, limit_s=limit_s) as messages:
+            yield (_exported_from(message) async for message in messages)
+
+    async def restore(
+        self, tenant_id: str, record: bytes, *, limit_s: float | None = None
+    ) -> Stored:
+        """Bring back an answer by the record that an export gave; a refusal is a value."""
+        request = pb.ImportAnswerRequest(tenant_id=tenant_id, record=record)
+        response = await self._connection.unary(self._stub.ImportAnswer, request, limit_s=limit_s)
+        return Stored(response.stored, response.reason, timing_from(response.timing))
+
     async def stats(self, tenant_id: str, *, limit_s: float | None = None) -> CacheStats:
         """Return what the replica that answers holds of a tenant."""
         request = pb.GetStatsRequest(tenant_id=tenant_id)
@@ -210,6 +229,18 @@ def _decision_from(message: pb.Decision) -> Decision:
         question=message.question,
         index_version=message.index_version,
         refusal=message.refusal,
+    )
+
+
+def _exported_from(message: pb.ExportAnswersResponse) -> ExportedAnswer:
+    return ExportedAnswer(
+        message.entry_id,
+        message.question,
+        message.create_time.ToMilliseconds() / 1e3,
+        message.expire_time.ToMilliseconds() / 1e3,
+        Quality(message.quality),
+        message.model,
+        message.record,
     )
 
 

@@ -121,6 +121,25 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedAnswer:
+    """A stored answer as it leaves a cache.
+
+    Attributes:
+        create_time_s: when it was stored first, in seconds since the epoch.
+        expire_time_s: when it ends, in seconds since the epoch.
+        record: the entry as the store keeps it, for an import alone.
+    """
+
+    entry_id: str
+    question: str
+    create_time_s: float
+    expire_time_s: float
+    quality: Quality
+    model: str
+    record: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Everything:
     """Selects every answer of a tenant."""
 

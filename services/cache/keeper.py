@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from libs.budget import current_budget
@@ -83,12 +83,37 @@ class Keeper:
         if draft.vector:
             length = len(draft.vector) // 4
             self._replica.lengths.check(draft.tenant_id, draft.embedding_fingerprint, length)
-        entry = self._entry(draft)
-        await self._catch_up(entry)
-        changed = judge_entry(self._freshness, entry)
-        if changed is not None:
-            return changed
-        return await self._put(entry)
+        return await self._put_fresh(self._entry(draft))
+
+    async def restore(self, entry: Entry) -> Reason:
+        """Store an answer that was exported; return `OK`, or why it is not stored.
+
+        It is as old as it was, and ends when it did; where this cache gives answers less
+        time, it ends by that.
+
+        Raises:
+            DependencyUnavailableError: the store does not answer.
+            DimensionMismatchError: the vector has not its model's length.
+        """
+        entry = self._as_old_as_it_was(entry)
+        if entry.expires_at_s <= self._clock():
+            return Reason.EXPIRED
+        if entry.vector:
+            length = len(entry.vector) // 4
+            self._replica.lengths.check(entry.tenant_id, entry.embedding_fingerprint, length)
+        return await self._put_fresh(entry)
+
+    async def export(self, tenant_id: str) -> AsyncIterator[Entry]:
+        """Yield every answer of a tenant that is not past its end.
+
+        Raises:
+            DependencyUnavailableError: the store does not answer.
+        """
+        keys = await self._patient_store.keys(tenant_id)
+        async for page in self._patient_store.pages(tenant_id, keys):
+            for entry in page:
+                if entry.expires_at_s > self._clock():
+                    yield entry
 
     async def remove(self, tenant_id: str, selector: Selector) -> int:
         """Remove the answers that a selector matches; return how many there were.
@@ -134,8 +159,14 @@ class Keeper:
             return _CATCH_UP_S
         return max(0.0, min(_CATCH_UP_S, budget.remaining_s() - _STORE_RESERVE_S))
 
+    async def _put_fresh(self, entry: Entry) -> Reason:
+        """Store an answer, unless what it was built from has changed."""
+        await self._catch_up(entry)
+        changed = judge_entry(self._freshness, entry)
+        return await self._put(entry) if changed is None else changed
+
     async def _put(self, entry: Entry) -> Reason:
-        ttl_s = entry.expires_at_s - entry.created_at_s
+        ttl_s = entry.expires_at_s - self._clock()
         for _ in range(_TRIES):
             try:
                 better = await self._store.put(entry, ttl_s)
@@ -164,6 +195,17 @@ class Keeper:
         for key, entry_id in named:
             self._replica.index.remove(key, entry_id)
         return removed
+
+    def _as_old_as_it_was(self, entry: Entry) -> Entry:
+        # A clock that runs ahead elsewhere must not give an answer more time here.
+        created_at_s = min(entry.created_at_s, self._clock())
+        ends = self._lifetimes.ends(entry, created_at_s)
+        return replace(
+            entry,
+            created_at_s=created_at_s,
+            stale_at_s=min(entry.stale_at_s, ends.stale_at_s),
+            expires_at_s=min(entry.expires_at_s, ends.expires_at_s),
+        )
 
     def _entry(self, draft: Draft) -> Entry:
         key = question_key(draft.tenant_id, draft.asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from services.cache.entry import Draft
+from services.cache.entry import Draft, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class Lifetimes:
     jitter: float = 0.0
     quarantine_s: float = 0.0
 
-    def ends(self, draft: Draft, now_s: float) -> Ends:
-        """Return the ends of an answer that is stored now."""
+    def ends(self, draft: Draft | Entry, now_s: float) -> Ends:
+        """Return the ends of an answer that is stored now, or was stored then."""
         life_s = self._life_s(draft) * jittered(draft.entry_id, self.jitter)
         fresh_s = life_s if draft.refusal else life_s * self.fresh_share
         return Ends(now_s + self.quarantine_s, now_s + fresh_s, now_s + life_s)
 
-    def _life_s(self, draft: Draft) -> float:
+    def _life_s(self, draft: Draft | Entry) -> float:
         if draft.refusal:
             return self.refusal_s
         return self.degraded_s if draft.degraded else self.whole_s

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 
 from libs.errors import InvalidFieldError
 from libs.values import CacheLayer, Filter, Quality, Role, Turn
 from libs.values.cache import AskedQuestion, Lookup, Provenance
-from services.cache.entry import Draft
+from services.cache.entry import Draft, Entry
 
 SHA256_BYTES = 32
 MAX_KEY_CHARACTERS = 64
@@ -17,6 +19,18 @@ MAX_TURN_CHARACTERS = 8_000
 MAX_TAGS = 16
 MAX_TAG_CHARACTERS = 64
 MAX_ID_CHARACTERS = 128
+_TEXTS = (
+    "entry_id",
+    "key",
+    "context",
+    "question",
+    "collection",
+    "model",
+    "prompt",
+    "store_id",
+    "embedding_fingerprint",
+)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def check_tenant(tenant_id: str) -> None:
@@ -80,6 +94,31 @@ def check_draft(draft: Draft, *, max_bytes: int) -> None:
     _check_count("tags", draft.tags, MAX_TAGS)
     for number, tag in enumerate(draft.tags):
         check_tag(f"tags[{number}]", tag)
+
+
+def check_entry(entry: Entry, tenant_id: str, *, max_bytes: int) -> None:
+    """Refuse an exported answer that this tenant cannot have, or that was never one.
+
+    Raises:
+        InvalidFieldError: with what is wrong with its record.
+    """
+    check_tenant(tenant_id)
+    if entry.tenant_id != tenant_id:
+        raise InvalidFieldError("record", f"is of another tenant than {tenant_id}")
+    for field in _TEXTS:
+        if not isinstance(getattr(entry, field), str):
+            raise InvalidFieldError("record", f"holds no text as {field}")
+    for time_s in (entry.created_at_s, entry.expires_at_s):
+        if not (isinstance(time_s, float | int) and math.isfinite(time_s)):
+            raise InvalidFieldError("record", f"holds {time_s!r} in place of a time")
+    # They become names in the store.
+    for name in (entry.key, entry.context, *([entry.prompt] if entry.prompt else [])):
+        if not _DIGEST.fullmatch(name):
+            raise InvalidFieldError("record", f"holds {name!r} in place of a SHA-256")
+    check_id("record.entry_id", entry.entry_id)
+    size = sum(map(len, entry.pages))
+    if not 1 <= size <= max_bytes:
+        raise InvalidFieldError("record", f"must hold 1 to {max_bytes} bytes of events, has {size}")
 
 
 def check_asked(asked: AskedQuestion) -> None:

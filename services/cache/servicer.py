@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any, TypeVar
 
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from hasten.answer.v1 import answer_service_pb2 as answer_pb
@@ -41,7 +43,7 @@ from libs.values.cache import (
 from libs.wire import duration, filters_from, seconds, timing_to, usage_from
 from services.cache import limits
 from services.cache.decision import Judgement
-from services.cache.entry import Draft
+from services.cache.entry import DamagedRecordError, Draft, Entry, decode, encode
 from services.cache.finder import Finder
 from services.cache.freshness import Freshness
 from services.cache.keeper import Keeper
@@ -150,6 +152,28 @@ class CacheServicer(CacheServiceServicer):
             timing=_timing(),
         )
 
+    async def ExportAnswers(
+        self, request: pb.ExportAnswersRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.ExportAnswersResponse]:
+        limits.check_tenant(request.tenant_id)
+        async for entry in self._keeper.export(request.tenant_id):
+            yield _export_to(entry)
+
+    async def ImportAnswer(
+        self, request: pb.ImportAnswerRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.ImportAnswerResponse:
+        entry = _entry_from(request)
+        limits.check_entry(entry, request.tenant_id, max_bytes=self._max_answer_bytes)
+        try:
+            reason = await self._keeper.restore(entry)
+        except DependencyUnavailableError:
+            reason = Reason.STORE_UNAVAILABLE
+        stored = reason is Reason.OK
+        why = "" if stored else reason
+        return pb.ImportAnswerResponse(
+            stored=stored, reason=why, entry_id=entry.entry_id, timing=_timing()
+        )
+
     async def _found(self, request: pb.LookupAnswerRequest | pb.FindAnswerRequest) -> Judgement:
         lookup = _lookup_from(request)
         limits.check_lookup(lookup)
@@ -242,6 +266,35 @@ def _pages_from(events: Iterable[answer_pb.AnswerEvent]) -> tuple[bytes, ...]:
         added.CopyFrom(event)
         added.sequence = number + 1
     return tuple(page.SerializeToString() for page in pages)
+
+
+def _export_to(entry: Entry) -> pb.ExportAnswersResponse:
+    response = pb.ExportAnswersResponse(
+        entry_id=entry.entry_id,
+        question=entry.question,
+        quality=int(entry.quality),  # type: ignore[arg-type]
+        model=entry.model,
+        record=encode(entry),
+    )
+    response.create_time.FromMilliseconds(int(entry.created_at_s * 1e3))
+    response.expire_time.FromMilliseconds(int(entry.expires_at_s * 1e3))
+    return response
+
+
+def _entry_from(request: pb.ImportAnswerRequest) -> Entry:
+    """Return the entry of a record; its pages are made anew, since lookups trust them.
+
+    Raises:
+        InvalidFieldError: the record is damaged, or its vector or events are none.
+    """
+    try:
+        entry = decode(request.record)
+        pages = [pb.LookupAnswerResponse.FromString(page) for page in entry.pages]
+    except (DamagedRecordError, DecodeError) as error:
+        raise InvalidFieldError("record", f"cannot be read: {error}") from error
+    if entry.vector:
+        unpacked(entry.vector)
+    return replace(entry, pages=_pages_from(event for page in pages for event in page.events))
 
 
 def _selector_from(request: pb.InvalidateAnswersRequest) -> Selector:

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hasten.answer.v1 import answer_service_pb2 as _answer_service_pb2
@@ -874,3 +875,139 @@ class GetStatsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
+
+@_typing.final
+class ExportAnswersRequest(_message.Message):
+    """Asks for all stored answers of a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Required. Whose answers."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAnswersRequest: _TypeAlias = ExportAnswersRequest  # noqa: Y015
+
+@_typing.final
+class ExportAnswersResponse(_message.Message):
+    """One stored answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """Name of the entry."""
+    question: _builtins.str
+    """The question, with white space and first letter made one."""
+    quality: _common_pb2.Quality.ValueType
+    """The achieved quality."""
+    model: _builtins.str
+    """The model that wrote it."""
+    record: _builtins.bytes
+    """The entry as the store keeps it, with a checksum. For `ImportAnswer` alone: what is in
+    it is no part of this contract, and another version may not read it.
+    """
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the answer was stored first."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        question: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        quality: _common_pb2.Quality.ValueType = ...,
+        model: _builtins.str = ...,
+        record: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "entry_id", b"entry_id", "expire_time", b"expire_time", "model", b"model", "quality", b"quality", "question", b"question", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAnswersResponse: _TypeAlias = ExportAnswersResponse  # noqa: Y015
+
+@_typing.final
+class ImportAnswerRequest(_message.Message):
+    """An answer to bring back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Required. Whose answer it is. An answer stays with the tenant it was exported from."""
+    record: _builtins.bytes
+    """Required. `ExportAnswersResponse.record`, unchanged."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        record: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportAnswerRequest: _TypeAlias = ImportAnswerRequest  # noqa: Y015
+
+@_typing.final
+class ImportAnswerResponse(_message.Message):
+    """Whether an answer was brought back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    stored: _builtins.bool
+    """True if it was stored."""
+    reason: _builtins.str
+    """Why not: `EXPIRED`, or a reason of `StoreAnswerResponse`. Empty if stored."""
+    entry_id: _builtins.str
+    """Name of the entry."""
+    @_builtins.property
+    def timing(self) -> _common_pb2.Timing:
+        """How the server spent its part of the call."""
+
+    def __init__(
+        self,
+        *,
+        stored: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
+        timing: _common_pb2.Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "reason", b"reason", "stored", b"stored", "timing", b"timing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportAnswerResponse: _TypeAlias = ImportAnswerResponse  # noqa: Y015

@@ -69,6 +69,16 @@ class CacheServiceStub:
                 request_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsRequest.SerializeToString,
                 response_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsResponse.FromString,
                 _registered_method=True)
+        self.ExportAnswers = channel.unary_stream(
+                '/hasten.cache.v1.CacheService/ExportAnswers',
+                request_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExportAnswersRequest.SerializeToString,
+                response_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExportAnswersResponse.FromString,
+                _registered_method=True)
+        self.ImportAnswer = channel.unary_unary(
+                '/hasten.cache.v1.CacheService/ImportAnswer',
+                request_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ImportAnswerRequest.SerializeToString,
+                response_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ImportAnswerResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer:
@@ -134,6 +144,28 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportAnswers(self, request, context):
+        """Reads every stored answer of one tenant, to be brought back by `ImportAnswer`.
+
+        In no order. What is stored or removed meanwhile may or may not come; what is past its
+        end or cannot be read does not. Fails with `DEPENDENCY_UNAVAILABLE` if the store does
+        not answer; what came before is whole.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportAnswer(self, request, context):
+        """Stores an answer that `ExportAnswers` gave, as old as it was, and until its end.
+
+        Its documents are compared with what they are now, as by `StoreAnswer`, and a lesser
+        answer never replaces a better one; what may not be stored is refused by value. Fails
+        with `INVALID_ARGUMENT` (`INVALID_FIELD`) if `record` is damaged or of another tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CacheServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -166,6 +198,16 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.GetStats,
                     request_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsRequest.FromString,
                     response_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsResponse.SerializeToString,
+            ),
+            'ExportAnswers': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAnswers,
+                    request_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExportAnswersRequest.FromString,
+                    response_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExportAnswersResponse.SerializeToString,
+            ),
+            'ImportAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportAnswer,
+                    request_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ImportAnswerRequest.FromString,
+                    response_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ImportAnswerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -335,6 +377,60 @@ class CacheService:
             '/hasten.cache.v1.CacheService/GetStats',
             hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsRequest.SerializeToString,
             hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAnswers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/hasten.cache.v1.CacheService/ExportAnswers',
+            hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExportAnswersRequest.SerializeToString,
+            hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExportAnswersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hasten.cache.v1.CacheService/ImportAnswer',
+            hasten_dot_cache_dot_v1_dot_cache__service__pb2.ImportAnswerRequest.SerializeToString,
+            hasten_dot_cache_dot_v1_dot_cache__service__pb2.ImportAnswerResponse.FromString,
             options,
             channel_credentials,
             insecure,

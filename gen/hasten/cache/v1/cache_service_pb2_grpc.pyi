@@ -49,6 +49,20 @@ class CacheServiceStub:
     """Takes a verdict on a stored answer; a bad one is removed on every replica."""
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.GetStatsRequest, _cache_service_pb2.GetStatsResponse]
     """Reports what this replica holds and how it has done since it started."""
+    ExportAnswers: _aio.UnaryStreamMultiCallable[_cache_service_pb2.ExportAnswersRequest, _cache_service_pb2.ExportAnswersResponse]
+    """Reads every stored answer of one tenant, to be brought back by `ImportAnswer`.
+
+    In no order. What is stored or removed meanwhile may or may not come; what is past its
+    end or cannot be read does not. Fails with `DEPENDENCY_UNAVAILABLE` if the store does
+    not answer; what came before is whole.
+    """
+    ImportAnswer: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ImportAnswerRequest, _cache_service_pb2.ImportAnswerResponse]
+    """Stores an answer that `ExportAnswers` gave, as old as it was, and until its end.
+
+    Its documents are compared with what they are now, as by `StoreAnswer`, and a lesser
+    answer never replaces a better one; what may not be stored is refused by value. Fails
+    with `INVALID_ARGUMENT` (`INVALID_FIELD`) if `record` is damaged or of another tenant.
+    """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     """Finds answers already given, and keeps new ones.
@@ -121,5 +135,31 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_cache_service_pb2.GetStatsRequest, _abc.Awaitable[_cache_service_pb2.GetStatsResponse]],
     ) -> _abc.Awaitable[_cache_service_pb2.GetStatsResponse]:
         """Reports what this replica holds and how it has done since it started."""
+
+    @_abc_1.abstractmethod
+    def ExportAnswers(
+        self,
+        request: _cache_service_pb2.ExportAnswersRequest,
+        context: _aio.ServicerContext[_cache_service_pb2.ExportAnswersRequest, _abc.AsyncIterator[_cache_service_pb2.ExportAnswersResponse]],
+    ) -> _abc.AsyncIterator[_cache_service_pb2.ExportAnswersResponse]:
+        """Reads every stored answer of one tenant, to be brought back by `ImportAnswer`.
+
+        In no order. What is stored or removed meanwhile may or may not come; what is past its
+        end or cannot be read does not. Fails with `DEPENDENCY_UNAVAILABLE` if the store does
+        not answer; what came before is whole.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportAnswer(
+        self,
+        request: _cache_service_pb2.ImportAnswerRequest,
+        context: _aio.ServicerContext[_cache_service_pb2.ImportAnswerRequest, _abc.Awaitable[_cache_service_pb2.ImportAnswerResponse]],
+    ) -> _abc.Awaitable[_cache_service_pb2.ImportAnswerResponse]:
+        """Stores an answer that `ExportAnswers` gave, as old as it was, and until its end.
+
+        Its documents are compared with what they are now, as by `StoreAnswer`, and a lesser
+        answer never replaces a better one; what may not be stored is refused by value. Fails
+        with `INVALID_ARGUMENT` (`INVALID_FIELD`) if `record` is damaged or of another tenant.
+        """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _aio.Server) -> None: ...
