@@ -63,6 +63,10 @@ prove: $(VENV)/dev.stamp $(MODEL) ## Faults and timings that need a quiet machin
 bench: $(VENV)/dev.stamp $(MODEL) ## Speed, as ratios within one run
 	$(BIN)/python -m tests.bench $(ARGS)
 
+.PHONY: traffic
+traffic: $(VENV)/dev.stamp ## Make 20,000 questions for `hasten cache replay` (HASTEN_EVAL_DATA names the data)
+	$(BIN)/python -m tests.support.zipf .hasten/traffic.jsonl $(ARGS)
+
 ##@ When something changes
 .PHONY: model
 model: $(MODEL) ## Build the encoder's ONNX graphs from the published weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import sys
 from collections.abc import Coroutine
@@ -14,7 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.cache import app as cache_app
 from cli.home import Home, NoMeshError
+from cli.options import Collection, Json, SlipError, Tenant, seconds_of
 from cli.squad import SquadError
 from cli.valkey import NoRedisError
 from libs.errors import MeshError
@@ -30,18 +31,9 @@ config_app = typer.Typer(help="Look at the settings.", no_args_is_help=True)
 eval_app = typer.Typer(help="Measure how good it is.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(eval_app, name="eval")
+app.add_typer(cache_app, name="cache")
 
 Result = TypeVar("Result")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)?")
-_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Tenant = Annotated[str, typer.Option(help="On whose behalf.")]
-Collection = Annotated[str, typer.Option(help="Which documents.")]
-
-
-class SlipError(Exception):
-    """What the user typed cannot be meant."""
 
 
 def main() -> None:
@@ -70,13 +62,8 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _seconds(text: str | None, option: str) -> float | None:
-    """Return a duration such as `700ms`, `2s` or `700` (milliseconds) in seconds."""
-    if text is None:
-        return None
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise SlipError(f"{option}: {text!r} is no duration; write 700ms, 2s or 700 (milliseconds)")
-    return float(match[1]) * _UNITS_S[match[2] or "ms"]
+    """Return a duration in seconds; None if it is not said."""
+    return None if text is None else seconds_of(text, option)
 
 
 def _filters(given: list[str]) -> tuple[Filter, ...]:

@@ -137,9 +137,44 @@ def test_a_trace_shows_every_hop_of_an_answer(mesh: Hasten) -> None:
     assert "critical path" in mesh.run("trace", trace_id[:12]).stdout
 
 
+def test_answers_are_made_beforehand_carried_away_and_brought_back(
+    mesh: Hasten, tmp_path: Path
+) -> None:
+    questions, answers = tmp_path / "questions.txt", tmp_path / "answers.jsonl"
+    questions.write_text("What was built by Ada Morris?\nWhat is carried by the Albatross?\n")
+    warmed = mesh.json("cache", "warm", str(questions))
+    assert warmed["counts"]["failed"] == warmed["counts"]["not stored"] == 0
+    count = mesh.json("cache", "export", str(answers))["exported"]
+    assert count >= 1
+    back = mesh.json("cache", "import", str(answers))
+    assert (back["stored"], back["refused"], back["damaged"]) == (count, [], [])
+    (replica,) = mesh.json("cache", "stats")["replicas"]
+    assert replica["semantic_entry_count"] == count
+    assert "entries" in mesh.run("cache", "stats").stdout
+
+
+def test_traffic_is_replayed_against_the_cache_alone(mesh: Hasten, tmp_path: Path) -> None:
+    traffic = tmp_path / "traffic.jsonl"
+    row = {"question": "Who built the lighthouse?", "group": 1}
+    traffic.write_text(3 * (json.dumps(row) + "\n"))
+    told = mesh.json("cache", "replay", str(traffic), "--cache-only", "--output-price", "40")
+    assert (told["questions"], told["made"], told["wrong_hits"]) == (3, 1, 0)
+    assert told["saved_usd"] == pytest.approx(2 * (1_500 * 3 + 250 * 40) / 1e6)
+    shown = mesh.run("cache", "replay", str(traffic), "--cache-only").stdout
+    assert "calls saved  66.7%" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["cache", "warm", "/nowhere"], "/nowhere: No such file"),
+        (["cache", "import", "/nowhere"], "/nowhere: No such file"),
+        (["cache", "import", __file__], ":1: is no file that `hasten cache export` wrote"),
+        (["cache", "export", "/nowhere/answers"], "/nowhere/.answers.part: No such file"),
+        (["cache", "stats", "--tenant", "a b"], "tenant_id: must be 1 to 64 characters"),
+        (["cache", "replay", __file__, "--answer-time", "soon", "--cache-only"], "--answer-time"),
+        (["cache", "replay", __file__, "--at-once", "2", "--cache-only"], "--at-once: --cache-"),
+        (["cache", "replay", __file__, "--min-similarity", "0"], "--min-similarity: is for --cac"),
         (["ask", ""], "question: must have 1 to 8000 characters"),
         (["ask", "Why?", "--collection", "nowhere"], "COLLECTION_NOT_FOUND"),
         (["ask", "Why?", "--policy", "eternal"], "POLICY_NOT_FOUND"),
