@@ -43,9 +43,15 @@ class Pace:
         short_s: seconds of about the last ten calls; 0 if there were none.
     """
 
-    __slots__ = ("_count", "long_s", "short_s")
+    __slots__ = ("_count", "_tolerance", "long_s", "short_s")
 
-    def __init__(self) -> None:
+    def __init__(self, tolerance: float = TOLERANCE) -> None:
+        """Know nothing yet.
+
+        Args:
+            tolerance: how many times as long as on a quiet server is still fine, above 1.
+        """
+        self._tolerance = tolerance
         self.long_s = 0.0
         self.short_s = 0.0
         self._count = 0
@@ -73,7 +79,7 @@ class Pace:
         """Return what the limit is to be multiplied by, in [0.5, 1]."""
         if self.short_s <= 0:
             return 1.0
-        return max(_LEAST_GRADIENT, min(1.0, TOLERANCE * self.long_s / self.short_s))
+        return max(_LEAST_GRADIENT, min(1.0, self._tolerance * self.long_s / self.short_s))
 
 
 class Limiter:
