@@ -25,7 +25,7 @@ _SERVICES = {
     "orchestrator": "hasten.answer.v1.AnswerService",
 }
 _TARGETS = {
-    "cache": ("retrieval", "embedding"),
+    "cache": ("retrieval", "embedding", "generation"),
     "retrieval": ("embedding",),
     "orchestrator": ("cache", "embedding", "retrieval", "generation"),
     "edge": ("orchestrator",),

@@ -12,7 +12,7 @@ from hasten.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 from libs.budget import Budget
 from libs.clients.connection import Connection, Responses
 from libs.errors import UnreachableError
-from libs.values import AnswerEvent, FinishReason, Quality, SourceVersion, Verdict
+from libs.values import AnswerEvent, CacheLayer, FinishReason, Quality, SourceVersion, Verdict
 from libs.values.cache import (
     Answer,
     AskedOf,
@@ -129,13 +129,28 @@ class CacheClient:
         return Removed(response.removed_count, timing_from(response.timing))
 
     async def report(
-        self, tenant_id: str, entry_id: str, verdict: Verdict, *, limit_s: float | None = None
+        self,
+        tenant_id: str,
+        entry_id: str,
+        verdict: Verdict,
+        layer: CacheLayer = CacheLayer.NONE,
+        *,
+        limit_s: float | None = None,
     ) -> Reported:
-        """Give a verdict on a stored answer; a bad one is removed everywhere."""
+        """Give a verdict on a stored answer; a bad one is removed everywhere.
+
+        Args:
+            tenant_id: whose answer.
+            entry_id: its name.
+            verdict: good or bad.
+            layer: by which it came to whoever judges it, if it was not written for them.
+            limit_s: seconds until the deadline; never more than the current budget leaves.
+        """
         request = pb.ReportAnswerRequest(
             tenant_id=tenant_id,
             entry_id=entry_id,
             verdict=int(verdict),  # type: ignore[arg-type]
+            layer=int(layer),  # type: ignore[arg-type]
         )
         response = await self._connection.unary(self._stub.ReportAnswer, request, limit_s=limit_s)
         return Reported(response.removed, timing_from(response.timing))
@@ -196,6 +211,8 @@ def _lookup_to(kind: type[Request], lookup: Lookup) -> Request:
         refreshes=lookup.refreshes,
         shares_personal=lookup.shares_personal,
         provenance=int(lookup.provenance),  # type: ignore[arg-type]
+        wrong_hit_allowance=lookup.wrong_hit_allowance,
+        policy=lookup.policy,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
@@ -99,6 +99,22 @@ _CACHE_SILENCE = Gauge(
 _REFRESHES = Counter(
     names.METRIC_REFRESHES, "Stale answers by what became of making them anew.", ["outcome"]
 )
+_LOOKS = Counter(
+    names.METRIC_LOOKS,
+    "Hits by meaning that were judged, by who judged and what they found.",
+    ["source", "verdict"],
+)
+_WRONG_HIT_BOUND = Gauge(
+    names.METRIC_WRONG_HIT_BOUND,
+    "Upper bound (95 %) on the share of wrong ones among hits by meaning: mean and worst of "
+    "the tenants and policies.",
+    ["which"],
+)
+_TARGET = Gauge(
+    names.METRIC_TARGET,
+    "Least probability of a hit by meaning that is trusted; 1 where none is.",
+    ["which"],
+)
 _IN_FLIGHT = Gauge(names.METRIC_IN_FLIGHT, "Calls being served.")
 _COST = Gauge(names.METRIC_COST_IN_FLIGHT, "What the calls being served cost, watches left out.")
 _LIMIT = Gauge(names.METRIC_LIMIT, "What they may cost at most, as it is now.")
@@ -186,6 +202,31 @@ def count_shed(method: str, cause: str) -> None:
     """Count a call that was refused because of load."""
     if _ON:
         _SHED.labels(method, cause).inc()
+
+
+def count_look(source: str, *, wrong: bool) -> None:
+    """Count a hit by meaning that was judged."""
+    if _ON:
+        _LOOKS.labels(source, "wrong" if wrong else "right").inc()
+
+
+def watch_trust(figures: Callable[[], Mapping[str, tuple[float, float]]]) -> None:
+    """Have the trust in hits read with the metrics.
+
+    Args:
+        figures: gives, for the mean over tenants and for the worst of them (`mean`, `worst`),
+            the upper bound on the share of wrong hits, and the target in force.
+    """
+    if _ON:
+        for which in ("mean", "worst"):
+            _WRONG_HIT_BOUND.labels(which).set_function(_figure(figures, which, 0))
+            _TARGET.labels(which).set_function(_figure(figures, which, 1))
+
+
+def _figure(
+    figures: Callable[[], Mapping[str, tuple[float, float]]], which: str, place: int
+) -> Callable[[], float]:
+    return lambda: figures()[which][place]
 
 
 def count_flight(outcome: str, reason: str) -> None:

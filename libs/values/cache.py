@@ -59,6 +59,8 @@ class Lookup:
     refreshes: bool = False
     shares_personal: bool = False
     provenance: Provenance = Provenance.UNSPECIFIED
+    wrong_hit_allowance: float | None = None
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

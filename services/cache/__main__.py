@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from libs.clients import Connection
 from libs.clients.embedding import EmbeddingClient
+from libs.clients.generation import GenerationClient
 from libs.clients.retrieval import RetrievalClient
+from libs.errors import DependencyUnavailableError
 from libs.server import Served, run
+from libs.telemetry import metrics
+from libs.values import ModelTier
 from services.cache import measures
 from services.cache.changelog import ChangeLog
 from services.cache.config import CacheConfig
@@ -24,8 +28,13 @@ from services.cache.refreshes import Refreshes
 from services.cache.renewal import Renewal
 from services.cache.replica import Replica
 from services.cache.scrubber import Scrubber
-from services.cache.servicer import CacheServicer
+from services.cache.servicer import CacheServicer, told_of
 from services.cache.store import EntryStore
+from services.cache.trust import Trust, TrustTerms
+from services.cache.trust.book import Book
+from services.cache.trust.desk import Desk
+from services.cache.trust.judge import Judge, ModelJudge
+from services.cache.trust.warden import Warden
 from services.cache.watch import Watch
 
 # For reads of everything and for the log, whose reads block for half a second.
@@ -33,6 +42,8 @@ _PATIENT_S = 2.0
 # How long a start waits for the store and for the watch, in turn, before it serves without.
 _STORE_WAIT_S = 10.0
 _WATCH_WAIT_S = 2.0
+# No hit has a probability yet, so no target is ever asked for.
+_UNCALIBRATED_TARGET = 0.5
 
 
 @asynccontextmanager
@@ -55,6 +66,10 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
         store, patient_store = EntryStore(quick, bounds), EntryStore(patient, bounds)
         replica = Replica(patient_store, ChangeLog(patient), most_count=config.index_count)
         quarantine = _quarantine(config, quick)
+        trust = Trust(TrustTerms(_UNCALIBRATED_TARGET))
+        metrics.watch_trust(trust.figures)
+        judge = await _judge(config, stack)
+        desk = Desk(trust, Book(patient), patient_store, told_of, judge)
         finder = Finder(
             store,
             replica,
@@ -63,6 +78,9 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
             refreshes=Refreshes(quick, lease_s=config.refresh_lease_s),
             quarantine=quarantine,
             hits=hits,
+            warden=Warden(
+                trust, desk, allowance=config.wrong_hit_allowance, share=config.look_share
+            ),
         )
         embedding = await stack.enter_async_context(
             Connection.open(config.embedding_target, token=token)
@@ -72,7 +90,13 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
         )
         scrubber = Scrubber(patient_store, replica, freshness, every_s=config.scrub_every_s)
         keeper = Keeper(
-            store, patient_store, replica, freshness, _lifetimes(config), quarantine=quarantine
+            store,
+            patient_store,
+            replica,
+            freshness,
+            _lifetimes(config),
+            quarantine=quarantine,
+            desk=desk,
         )
         measures.watch(replica, freshness)
         servicer = CacheServicer(
@@ -86,11 +110,14 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
             asyncio.create_task(hits.follow(patient_store, replica)),
             asyncio.create_task(scrubber.follow()),
             asyncio.create_task(renewal.follow()),
+            asyncio.create_task(desk.follow()),
         ]
 
         async def warm() -> None:
             await replica.ready(_STORE_WAIT_S)
             await freshness.ready(_WATCH_WAIT_S)
+            with suppress(DependencyUnavailableError):
+                await desk.catch_up()
 
         try:
             yield Served(servicer.NAME, servicer.register, warm=warm)
@@ -115,6 +142,18 @@ def _quarantine(config: CacheConfig, link: Link) -> Quarantine | None:
     if not config.quarantine_s:
         return None
     return Quarantine(link, longest_s=config.quarantine_s, looks=config.quarantine_looks)
+
+
+async def _judge(config: CacheConfig, stack: AsyncExitStack) -> Judge | None:
+    """Return who looks at hits, as the settings want it."""
+    if config.judge == "off":
+        return None
+    token = config.token.get_secret_value()
+    connection = await stack.enter_async_context(
+        Connection.open(config.generation_target, token=token)
+    )
+    tier = ModelTier.FAST if config.judge == "fast" else ModelTier.BEST
+    return ModelJudge(GenerationClient(connection), tier)
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from libs.config import ServiceConfig
@@ -72,6 +74,26 @@ class CacheConfig(ServiceConfig, env_prefix="CACHE_"):
         3,
         ge=0,
         description="hits by the same question that end its quarantine before; 0 for none",
+    )
+    wrong_hit_allowance: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        description="share of wrong ones among hits by meaning that is tolerated, where the "
+        "policy says none",
+    )
+    look_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of hits by meaning that are looked at while nothing is wrong; more "
+        "where something was; 0 looks at none, and targets stand still",
+    )
+    judge: Literal["off", "fast", "best"] = Field(
+        "off", description="model that looks at hits by meaning, in the background"
+    )
+    generation_target: str = Field(
+        "127.0.0.1:50055", description="the generation service, whose model judges"
     )
     max_answer_bytes: int = Field(
         1_048_576, ge=1, description="size of the largest answer that is kept, events as sent"

@@ -73,6 +73,7 @@ class Judgement:
         refused: the candidates before it, and why they do not serve.
         stale: True if the answer is past its soft end.
         refresh: True if who asked is to make it anew.
+        probability: that one answer serves both questions, in [0, 1]; None if none was made.
     """
 
     reason: Reason
@@ -82,6 +83,7 @@ class Judgement:
     refused: tuple[tuple[Candidate, Reason], ...] = ()
     stale: bool = False
     refresh: bool = False
+    probability: float | None = None
 
 
 Step = Callable[[Terms, Candidate], Reason | None]

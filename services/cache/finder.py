@@ -28,6 +28,7 @@ from services.cache.reasons import Reason
 from services.cache.refreshes import Refreshes
 from services.cache.replica import Replica
 from services.cache.store import EntryStore
+from services.cache.trust.warden import Warden
 from services.cache.vectors import Vector, unpacked
 
 # The share of the caller's time that is kept back, so that a miss still reaches it.
@@ -40,7 +41,7 @@ _LOG = logging.getLogger(__name__)
 class Finder:
     """Finds the stored answer that serves a question, or says why there is none."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of its own
         self,
         store: EntryStore,
         replica: Replica,
@@ -50,6 +51,7 @@ class Finder:
         refreshes: Refreshes | None = None,
         quarantine: Quarantine | None = None,
         hits: Hits | None = None,
+        warden: Warden | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Look in these places.
@@ -62,6 +64,7 @@ class Finder:
             refreshes: who makes stale answers anew; None has nobody do it.
             quarantine: of new answers; None leaves it to the time.
             hits: where hits are counted.
+            warden: holds hits back whose like were wrong too often; None trusts all.
             clock: seconds of the wall clock, that answers age by.
         """
         self._store = store
@@ -71,6 +74,7 @@ class Finder:
         self._refreshes = refreshes
         self._quarantine = quarantine
         self._hits = hits or Hits()
+        self._warden = warden
         self._clock = clock
         usable: tuple[Step, ...] = (
             decision.unexpired,
@@ -158,7 +162,7 @@ class Finder:
             near, found = await self._nearest(partition, vector, width, terms)
             if found.entry is not None or len(near) < width:
                 break
-        return found
+        return found if self._warden is None else self._warden.settle(lookup, vector, found)
 
     async def _nearest(
         self, partition: Partition, vector: Vector, width: int, terms: Terms

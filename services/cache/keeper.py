@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from libs.budget import current_budget
-from libs.values import FinishReason, Verdict
+from libs.values import CacheLayer, FinishReason, Verdict
 from libs.values.cache import (
     AskedOf,
     BuiltFrom,
@@ -28,6 +28,7 @@ from services.cache.quarantine import Quarantine
 from services.cache.reasons import Reason
 from services.cache.replica import Replica
 from services.cache.store import EntryStore
+from services.cache.trust.desk import Desk
 
 # How long a store may wait for the watch to hear of the documents it names.
 _CATCH_UP_S = 0.2
@@ -49,6 +50,7 @@ class Keeper:
         lifetimes: Lifetimes,
         *,
         quarantine: Quarantine | None = None,
+        desk: Desk | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Write to these places.
@@ -60,6 +62,7 @@ class Keeper:
             freshness: the documents' versions.
             lifetimes: of answers.
             quarantine: of new ones; None if there is none.
+            desk: told of verdicts and of what is written anew, for the trust in hits.
             clock: seconds of the wall clock.
         """
         self._store = store
@@ -68,6 +71,7 @@ class Keeper:
         self._freshness = freshness
         self._lifetimes = lifetimes
         self._quarantine = quarantine
+        self._desk = desk
         self._clock = clock
 
     async def keep(self, draft: Draft) -> Reason:
@@ -127,14 +131,28 @@ class Keeper:
             removed += await self._drop([each for each in page if _matches(selector, each, now_s)])
         return removed
 
-    async def report(self, tenant_id: str, entry_id: str, verdict: Verdict) -> bool:
+    async def report(
+        self,
+        tenant_id: str,
+        entry_id: str,
+        verdict: Verdict,
+        layer: CacheLayer = CacheLayer.NONE,
+    ) -> bool:
         """Take a verdict; return True if the answer was there and was removed.
 
         A good one lets the answer out of quarantine.
 
+        Args:
+            tenant_id: whose answer.
+            entry_id: its name.
+            verdict: good or bad.
+            layer: by which it came to whoever judges it.
+
         Raises:
             DependencyUnavailableError: the store does not answer.
         """
+        if self._desk is not None and layer is CacheLayer.SEMANTIC:
+            self._desk.reported(tenant_id, entry_id, wrong=verdict is Verdict.BAD)
         if verdict is not Verdict.BAD:
             if self._quarantine is not None:
                 await self._quarantine.vouch(tenant_id, entry_id)
@@ -174,6 +192,8 @@ class Keeper:
                 continue
             if better is None:
                 self._replica.index.put([entry])
+                if self._desk is not None:
+                    self._desk.written(entry.tenant_id, entry.key, entry.pages)
                 return Reason.OK
             if self._serves(better, entry.provenance):
                 break

@@ -63,6 +63,12 @@ def check_lookup(lookup: Lookup) -> None:
     least = lookup.min_similarity
     if least is not None and not 0.0 <= least <= 1.0:
         raise InvalidFieldError("min_similarity", f"must be in [0, 1], is {least:.6g}")
+    allowed = lookup.wrong_hit_allowance
+    if allowed is not None and not 0.0 < allowed <= 1.0:
+        raise InvalidFieldError("wrong_hit_allowance", f"must be in (0, 1], is {allowed:.6g}")
+    if len(lookup.policy) > MAX_ID_CHARACTERS:
+        problem = f"must be at most {MAX_ID_CHARACTERS} characters, is {len(lookup.policy)}"
+        raise InvalidFieldError("policy", problem)
 
 
 def check_draft(draft: Draft, *, max_bytes: int) -> None:

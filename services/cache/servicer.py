@@ -49,6 +49,7 @@ from services.cache.freshness import Freshness
 from services.cache.keeper import Keeper
 from services.cache.reasons import Reason
 from services.cache.replica import Replica
+from services.cache.trust.agreement import Told
 from services.cache.vectors import unpacked
 
 # What one message of a replayed answer holds; a larger event has a message of its own.
@@ -138,7 +139,8 @@ class CacheServicer(CacheServiceServicer):
         verdict = _known(Verdict, request.verdict, "verdict")
         if verdict is Verdict.UNSPECIFIED:
             raise InvalidFieldError("verdict", "is required")
-        removed = await self._keeper.report(request.tenant_id, request.entry_id, verdict)
+        layer = _known(CacheLayer, request.layer, "layer")
+        removed = await self._keeper.report(request.tenant_id, request.entry_id, verdict, layer)
         return pb.ReportAnswerResponse(removed=removed, timing=_timing())
 
     async def GetStats(
@@ -194,7 +196,13 @@ def _lookup_from(request: pb.LookupAnswerRequest | pb.FindAnswerRequest) -> Look
         refreshes=request.refreshes,
         shares_personal=request.shares_personal,
         provenance=_known(Provenance, request.provenance, "provenance"),
+        wrong_hit_allowance=_optional(request, "wrong_hit_allowance"),
+        policy=request.policy,
     )
+
+
+def _optional(request: pb.LookupAnswerRequest | pb.FindAnswerRequest, field: Any) -> float | None:
+    return getattr(request, field) if request.HasField(field) else None
 
 
 def _asked_from(message: pb.AskedQuestion) -> AskedQuestion:
@@ -295,6 +303,20 @@ def _entry_from(request: pb.ImportAnswerRequest) -> Entry:
     if entry.vector:
         unpacked(entry.vector)
     return replace(entry, pages=_pages_from(event for page in pages for event in page.events))
+
+
+def told_of(pages: Iterable[bytes]) -> Told:
+    """Return what an answer tells, from its pages."""
+    text: list[str] = []
+    cited: set[tuple[str, int, int]] = set()
+    for page in pages:
+        for event in pb.LookupAnswerResponse.FromString(page).events:
+            if event.HasField("text_delta"):
+                text.append(event.text_delta.text)
+            elif event.HasField("citation"):
+                place = event.citation
+                cited.add((place.document_id, place.start_offset, place.end_offset))
+    return Told("".join(text), frozenset(cited))
 
 
 def _selector_from(request: pb.InvalidateAnswersRequest) -> Selector:

@@ -337,6 +337,8 @@ class Answering:
             refreshes=self._question.cache_control is CacheControl.DEFAULT,
             shares_personal=self._policy.shares_personal,
             provenance=PROVENANCES[self._policy.provenance],
+            wrong_hit_allowance=self._policy.wrong_hit_allowance,
+            policy=self._policy.name,
         )
 
     async def _replay(self, found: Found) -> None:

@@ -92,6 +92,8 @@ class Policy:
         min_similarity: raises the cache's floor for semantic hits, in [0, 1].
         provenance: which changes of documents make a stored answer unusable: `sources`, those
             it was built from; `collection`, any in its collection; `ttl`, none.
+        wrong_hit_allowance: the share of wrong ones among hits by meaning that is tolerated,
+            in (0, 1].
         unsupported: True lets a model answer without sources while retrieval is dead.
         accept_stale: False has an answer past its soft end count as none.
         shares_personal: True lets a question that holds personal data be answered by what
@@ -117,6 +119,7 @@ class Policy:
     max_output_tokens: int = 512
     min_similarity: float | None = None
     provenance: str = "sources"
+    wrong_hit_allowance: float = 0.01
     unsupported: bool = False
     accept_stale: bool = True
     shares_personal: bool = False
@@ -154,6 +157,8 @@ class Policy:
         _need(is_small, "collection_tokens", f"must be 1 to {largest}")
         known = ", ".join(PROVENANCES)
         _need(self.provenance in PROVENANCES, "provenance", f"must be one of {known}")
+        is_share = 0 < self.wrong_hit_allowance <= 1
+        _need(is_share, "wrong_hit_allowance", "must be above 0 and at most 1")
         for cost in fields(self.costs):
             cost_s = getattr(self.costs, cost.name)
             _need(cost_s > 0, f"costs.{cost.name}", "must be above 0")

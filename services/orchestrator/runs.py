@@ -14,7 +14,7 @@ from opentelemetry import trace
 from libs.budget import Budget
 from libs.errors import RunNotFoundError
 from libs.telemetry import names
-from libs.values import AnswerEvent, Completed, GoAway, Question, Verdict
+from libs.values import AnswerEvent, CacheLayer, Completed, GoAway, Question, Verdict
 from services.orchestrator.answering import Answering, Asked
 from services.orchestrator.catalog import Catalog
 from services.orchestrator.course import Course, Courses
@@ -153,7 +153,10 @@ class Runs:
         """
         completed = await self._end_of(tenant_id, run_id)
         entry_id = _entry_of(run_id, completed)
-        return (await self._parts.clients.cache.report(tenant_id, entry_id, verdict)).removed
+        hit = None if completed is None else completed.cache_hit
+        layer = CacheLayer.NONE if hit is None else hit.layer
+        cache = self._parts.clients.cache
+        return (await cache.report(tenant_id, entry_id, verdict, layer)).removed
 
     def go_away(self, time_left_s: float) -> None:
         """Tell the readers of every run that this replica ends."""

@@ -419,6 +419,13 @@ async def test_a_similarity_outside_zero_to_one_is_refused(
     assert caught.value.field == "min_similarity"
 
 
+async def test_an_allowance_of_none_at_all_is_refused_and_not_taken_for_unset(
+    cache: CacheClient,
+) -> None:
+    with pytest.raises(InvalidFieldError, match=r"^wrong_hit_allowance: must be in \(0, 1\]"):
+        await decided(cache, semantic(wrong_hit_allowance=0.0))
+
+
 async def test_a_vector_of_another_length_is_refused(cache: CacheClient) -> None:
     await cache.store(answer())
     for refused in (

@@ -35,6 +35,13 @@ def asking(**more: object) -> Lookup:
         (semantic(min_similarity=1.01), "min_similarity: must be in [0, 1], is 1.01"),
         (semantic(min_similarity=-0.01), "min_similarity: must be in [0, 1], is -0.01"),
         (semantic(min_similarity=float("nan")), "min_similarity: must be in [0, 1], is nan"),
+        (semantic(wrong_hit_allowance=0.0), "wrong_hit_allowance: must be in (0, 1], is 0"),
+        (semantic(wrong_hit_allowance=1.01), "wrong_hit_allowance: must be in (0, 1], is 1.01"),
+        (
+            semantic(wrong_hit_allowance=float("nan")),
+            "wrong_hit_allowance: must be in (0, 1], is nan",
+        ),
+        (semantic(policy="x" * 129), "policy: must be at most 128 characters, is 129"),
         (
             asking(history=(Turn(Role.UNSPECIFIED, ""),)),
             "asked.history[0].role: is required",
@@ -73,6 +80,7 @@ def test_a_lookup_outside_its_limits_is_refused(lookup: Lookup, message: str) ->
         exact(),
         semantic(min_similarity=0.0),
         semantic(min_similarity=1.0),
+        semantic(wrong_hit_allowance=1.0, policy="x" * 128),
         prompted(b"x" * 32),
         asking(history=(Turn(Role.USER, "x" * 8_000),), filters=(Filter("k", ("",) * 32),)),
     ],

@@ -129,6 +129,8 @@ class LookupAnswerRequest(_message.Message):
     REFRESHES_FIELD_NUMBER: _builtins.int
     SHARES_PERSONAL_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    WRONG_HIT_ALLOWANCE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose answers may be returned; tenants never share answers."""
     layer: _answer_service_pb2.CacheLayer.ValueType
@@ -161,6 +163,14 @@ class LookupAnswerRequest(_message.Message):
     """Optional. What the caller wants compared with the documents as they are now; of this
     and what the answer was stored with, the stricter counts.
     """
+    wrong_hit_allowance: _builtins.float
+    """Optional. The share of wrong ones among hits by meaning that is tolerated in the
+    traffic of `policy`, in (0, 1]. Defaults to the server's `CACHE_WRONG_HIT_ALLOWANCE`.
+    """
+    policy: _builtins.str
+    """Optional. Name of the policy under which the question is answered: whose hits are
+    judged together. At most 128 characters.
+    """
     @_builtins.property
     def asked(self) -> Global___AskedQuestion:
         """Required for the layers `EXACT` and `SEMANTIC`. What is asked."""
@@ -180,19 +190,25 @@ class LookupAnswerRequest(_message.Message):
         refreshes: _builtins.bool = ...,
         shares_personal: _builtins.bool = ...,
         provenance: Global___Provenance.ValueType = ...,
+        wrong_hit_allowance: _builtins.float | None = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "min_similarity", b"min_similarity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "_wrong_hit_allowance", b"_wrong_hit_allowance", "accept_stale", b"accept_stale", "asked", b"asked", "min_similarity", b"min_similarity", "wrong_hit_allowance", b"wrong_hit_allowance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "provenance", b"provenance", "refreshes", b"refreshes", "shares_personal", b"shares_personal", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "_wrong_hit_allowance", b"_wrong_hit_allowance", "accept_stale", b"accept_stale", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "policy", b"policy", "prompt_sha256", b"prompt_sha256", "provenance", b"provenance", "refreshes", b"refreshes", "shares_personal", b"shares_personal", "tenant_id", b"tenant_id", "wrong_hit_allowance", b"wrong_hit_allowance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_stale: _TypeAlias = _typing.Literal["accept_stale"]  # noqa: Y015
     _WhichOneofArgType__accept_stale: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale"]  # noqa: Y015
     _WhichOneofReturnType__min_similarity: _TypeAlias = _typing.Literal["min_similarity"]  # noqa: Y015
     _WhichOneofArgType__min_similarity: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity"]  # noqa: Y015
+    _WhichOneofReturnType__wrong_hit_allowance: _TypeAlias = _typing.Literal["wrong_hit_allowance"]  # noqa: Y015
+    _WhichOneofArgType__wrong_hit_allowance: _TypeAlias = _typing.Literal["_wrong_hit_allowance", b"_wrong_hit_allowance"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__accept_stale) -> _WhichOneofReturnType__accept_stale | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_similarity) -> _WhichOneofReturnType__min_similarity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wrong_hit_allowance) -> _WhichOneofReturnType__wrong_hit_allowance | None: ...
 
 Global___LookupAnswerRequest: _TypeAlias = LookupAnswerRequest  # noqa: Y015
 
@@ -250,6 +266,8 @@ class FindAnswerRequest(_message.Message):
     REFRESHES_FIELD_NUMBER: _builtins.int
     SHARES_PERSONAL_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    WRONG_HIT_ALLOWANCE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose answers may be returned; tenants never share answers."""
     layer: _answer_service_pb2.CacheLayer.ValueType
@@ -282,6 +300,14 @@ class FindAnswerRequest(_message.Message):
     """Optional. What the caller wants compared with the documents as they are now; of this
     and what the answer was stored with, the stricter counts.
     """
+    wrong_hit_allowance: _builtins.float
+    """Optional. The share of wrong ones among hits by meaning that is tolerated in the
+    traffic of `policy`, in (0, 1]. Defaults to the server's `CACHE_WRONG_HIT_ALLOWANCE`.
+    """
+    policy: _builtins.str
+    """Optional. Name of the policy under which the question is answered: whose hits are
+    judged together. At most 128 characters.
+    """
     @_builtins.property
     def asked(self) -> Global___AskedQuestion:
         """Required for the layers `EXACT` and `SEMANTIC`. What is asked."""
@@ -301,19 +327,25 @@ class FindAnswerRequest(_message.Message):
         refreshes: _builtins.bool = ...,
         shares_personal: _builtins.bool = ...,
         provenance: Global___Provenance.ValueType = ...,
+        wrong_hit_allowance: _builtins.float | None = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "min_similarity", b"min_similarity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "_wrong_hit_allowance", b"_wrong_hit_allowance", "accept_stale", b"accept_stale", "asked", b"asked", "min_similarity", b"min_similarity", "wrong_hit_allowance", b"wrong_hit_allowance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "accept_stale", b"accept_stale", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "prompt_sha256", b"prompt_sha256", "provenance", b"provenance", "refreshes", b"refreshes", "shares_personal", b"shares_personal", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale", "_min_similarity", b"_min_similarity", "_wrong_hit_allowance", b"_wrong_hit_allowance", "accept_stale", b"accept_stale", "asked", b"asked", "embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "layer", b"layer", "min_similarity", b"min_similarity", "minimum_quality", b"minimum_quality", "policy", b"policy", "prompt_sha256", b"prompt_sha256", "provenance", b"provenance", "refreshes", b"refreshes", "shares_personal", b"shares_personal", "tenant_id", b"tenant_id", "wrong_hit_allowance", b"wrong_hit_allowance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_stale: _TypeAlias = _typing.Literal["accept_stale"]  # noqa: Y015
     _WhichOneofArgType__accept_stale: _TypeAlias = _typing.Literal["_accept_stale", b"_accept_stale"]  # noqa: Y015
     _WhichOneofReturnType__min_similarity: _TypeAlias = _typing.Literal["min_similarity"]  # noqa: Y015
     _WhichOneofArgType__min_similarity: _TypeAlias = _typing.Literal["_min_similarity", b"_min_similarity"]  # noqa: Y015
+    _WhichOneofReturnType__wrong_hit_allowance: _TypeAlias = _typing.Literal["wrong_hit_allowance"]  # noqa: Y015
+    _WhichOneofArgType__wrong_hit_allowance: _TypeAlias = _typing.Literal["_wrong_hit_allowance", b"_wrong_hit_allowance"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__accept_stale) -> _WhichOneofReturnType__accept_stale | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_similarity) -> _WhichOneofReturnType__min_similarity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wrong_hit_allowance) -> _WhichOneofReturnType__wrong_hit_allowance | None: ...
 
 Global___FindAnswerRequest: _TypeAlias = FindAnswerRequest  # noqa: Y015
 
@@ -382,7 +414,8 @@ class Decision(_message.Message):
     reason: _builtins.str
     """Why: `OK` for a hit; `NOT_FOUND`, `BELOW_FLOOR`, `BELOW_QUALITY`, `DOCUMENT_CHANGED`,
     `WATCH_SILENT`, `EXPIRED`, `STALE`, `PERSONAL`, `QUARANTINED`, `STORE_UNAVAILABLE`,
-    `TIMED_OUT`, `DAMAGED` for a miss.
+    `TIMED_OUT`, `DAMAGED`, `NOT_TRUSTED` (there were too many wrong hits of this kind
+    lately) for a miss.
     """
     similarity: _builtins.float
     """Cosine similarity of the nearest stored question, in [-1, 1]. 1 for the exact
@@ -747,22 +780,29 @@ class ReportAnswerRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     ENTRY_ID_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose answer."""
     entry_id: _builtins.str
     """Required. The entry."""
     verdict: _answer_service_pb2.Verdict.ValueType
     """Required. The verdict."""
+    layer: _answer_service_pb2.CacheLayer.ValueType
+    """Optional. The layer by which the answer came to whoever judges it. By `SEMANTIC`
+    the verdict also counts for what is reused by meaning. Not set if it was written
+    for them.
+    """
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         entry_id: _builtins.str = ...,
         verdict: _answer_service_pb2.Verdict.ValueType = ...,
+        layer: _answer_service_pb2.CacheLayer.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "tenant_id", b"tenant_id", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "layer", b"layer", "tenant_id", b"tenant_id", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
