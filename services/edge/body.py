@@ -51,7 +51,9 @@ class AskBody(_Strict):
             "extractive",
             "fast_lexical",
             "fast",
+            "brief_lexical",
             "lexical",
+            "brief",
             "full",
         ]
         | None

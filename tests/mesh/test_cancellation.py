@@ -18,6 +18,7 @@ from opentelemetry.instrumentation.grpc import aio_client_interceptors, aio_serv
 
 from libs.clients import Connection
 from libs.clients.answer import AnswerClient
+from libs.clients.calling import Repeat
 from libs.clients.connection import Responses
 from libs.errors import from_rpc_error
 from libs.values import CacheLayer, Question, TextDelta
@@ -216,7 +217,12 @@ class Contrib(Connection):
 
     @asynccontextmanager
     async def stream(
-        self, method: Any, request: Any, *, limit_s: float | None = None
+        self,
+        method: Any,
+        request: Any,
+        *,
+        limit_s: float | None = None,
+        repeat: Repeat | None = None,
     ) -> AsyncIterator[Responses]:
         yield Responses(method(request, timeout=limit_s))
 

@@ -48,8 +48,8 @@ async def ageing(
 
 async def kept(mesh: Mesh, question: str | Question = FACT.question) -> Told:
     """Ask, and look until the answer is in the cache; a look has nothing made anew."""
-    first = await mesh.ask(question)
-    asked = Question(TENANT, question) if isinstance(question, str) else question
+    asked = patiently(question) if isinstance(question, str) else question
+    first = await mesh.ask(asked)
     look = replace(asked, cache_control=CacheControl.ONLY_IF_CACHED)
 
     async def is_stored() -> bool:
@@ -67,9 +67,10 @@ def patiently(text: str, **more: Any) -> Question:
 async def asked_until_stale(mesh: Mesh, question: str | Question = FACT.question) -> Told:
     """Ask for a stored answer until it is served although it is stale; return that time."""
     told: list[Told] = []
+    asked = patiently(question) if isinstance(question, str) else question
 
     async def is_stale() -> bool:
-        told.append(await mesh.ask(question))
+        told.append(await mesh.ask(asked))
         hit = told[-1].completed.cache_hit
         return hit is not None and hit.stale
 
