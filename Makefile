@@ -78,6 +78,11 @@ $(MODEL): $(wildcard services/embedding/adapters services/embedding/adapters/*.s
 	$(BIN)/python -m services.embedding.build --out $(dir $(MODEL))
 	touch $@
 
+.PHONY: calibrate
+calibrate: torch ## Fit the decision on reuse anew, from the data in HASTEN_EVAL_DATA (an hour)
+	$(BIN)/python -m cli.calibrate $(ARGS)
+	$(MAKE) model
+
 .PHONY: torch
 torch: $(VENV)/dev.stamp ## Add the reference encoder, for the parity tests and other models
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,torch]'

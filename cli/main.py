@@ -16,6 +16,7 @@ from rich.table import Table
 from cli.cache import app as cache_app
 from cli.home import Home, NoMeshError
 from cli.options import Collection, Json, SlipError, Tenant, seconds_of
+from cli.pairing import NotStoredError, PairsError
 from cli.squad import SquadError
 from cli.valkey import NoRedisError
 from libs.errors import MeshError
@@ -42,7 +43,7 @@ def main() -> None:
         app()
     except MeshError as error:
         _give_up(f"{error.reason}: {error}")
-    except (NoMeshError, NoRedisError, SlipError, SquadError) as error:
+    except (NoMeshError, NoRedisError, NotStoredError, PairsError, SlipError, SquadError) as error:
         _give_up(str(error))
     except OSError as error:
         _give_up(f"{error.filename}: {error.strerror}" if error.filename else str(error))

@@ -235,6 +235,7 @@ def _decision_from(message: pb.Decision) -> Decision:
         hit=message.hit,
         reason=message.reason,
         similarity=message.similarity if message.HasField("similarity") else None,
+        probability=message.probability if message.HasField("probability") else None,
         age_s=seconds(message.age),
         entry_id=message.entry_id,
         quality=Quality(message.quality),

@@ -70,6 +70,7 @@ class Decision:
     hit: bool
     reason: str
     similarity: float | None = None
+    probability: float | None = None
     age_s: float = 0.0
     entry_id: str = ""
     quality: Quality = Quality.UNSPECIFIED

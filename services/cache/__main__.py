@@ -21,12 +21,14 @@ from services.cache.connection import Link, linked
 from services.cache.finder import Finder
 from services.cache.freshness import Freshness
 from services.cache.hits import Hits
+from services.cache.judging.calibration import Calibration
 from services.cache.keeper import Keeper
 from services.cache.lifetimes import Lifetimes
 from services.cache.quarantine import Quarantine
 from services.cache.refreshes import Refreshes
 from services.cache.renewal import Renewal
 from services.cache.replica import Replica
+from services.cache.reuse import Reuse
 from services.cache.scrubber import Scrubber
 from services.cache.servicer import CacheServicer, told_of
 from services.cache.store import EntryStore
@@ -35,6 +37,7 @@ from services.cache.trust.book import Book
 from services.cache.trust.desk import Desk
 from services.cache.trust.judge import Judge, ModelJudge
 from services.cache.trust.warden import Warden
+from services.cache.verifier import EmbeddingVerifier
 from services.cache.watch import Watch
 
 # For reads of everything and for the log, whose reads block for half a second.
@@ -42,8 +45,8 @@ _PATIENT_S = 2.0
 # How long a start waits for the store and for the watch, in turn, before it serves without.
 _STORE_WAIT_S = 10.0
 _WATCH_WAIT_S = 2.0
-# No hit has a probability yet, so no target is ever asked for.
-_UNCALIBRATED_TARGET = 0.5
+# A target of 1 would leave nothing to learn from.
+_MOST_TARGET = 0.999
 
 
 @asynccontextmanager
@@ -66,7 +69,11 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
         store, patient_store = EntryStore(quick, bounds), EntryStore(patient, bounds)
         replica = Replica(patient_store, ChangeLog(patient), most_count=config.index_count)
         quarantine = _quarantine(config, quick)
-        trust = Trust(TrustTerms(_UNCALIBRATED_TARGET))
+        embedding = EmbeddingClient(
+            await stack.enter_async_context(Connection.open(config.embedding_target, token=token))
+        )
+        reuse = await _reuse(config, embedding)
+        trust = Trust(TrustTerms(min(reuse.target, _MOST_TARGET)))
         metrics.watch_trust(trust.figures)
         judge = await _judge(config, stack)
         desk = Desk(trust, Book(patient), patient_store, told_of, judge)
@@ -78,16 +85,12 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
             refreshes=Refreshes(quick, lease_s=config.refresh_lease_s),
             quarantine=quarantine,
             hits=hits,
+            reuse=reuse,
             warden=Warden(
                 trust, desk, allowance=config.wrong_hit_allowance, share=config.look_share
             ),
         )
-        embedding = await stack.enter_async_context(
-            Connection.open(config.embedding_target, token=token)
-        )
-        renewal = Renewal(
-            patient_store, replica, EmbeddingClient(embedding), every_s=config.renew_every_s
-        )
+        renewal = Renewal(patient_store, replica, embedding, every_s=config.renew_every_s)
         scrubber = Scrubber(patient_store, replica, freshness, every_s=config.scrub_every_s)
         keeper = Keeper(
             store,
@@ -154,6 +157,14 @@ async def _judge(config: CacheConfig, stack: AsyncExitStack) -> Judge | None:
     )
     tier = ModelTier.FAST if config.judge == "fast" else ModelTier.BEST
     return ModelJudge(GenerationClient(connection), tier)
+
+
+async def _reuse(config: CacheConfig, embedding: EmbeddingClient) -> Reuse:
+    """Return what decides on reuse, as the settings want it."""
+    calibration = await asyncio.to_thread(Calibration.shipped) if config.calibrated else None
+    verifies = calibration is not None and config.verifies
+    verifier = EmbeddingVerifier(embedding) if verifies else None
+    return Reuse(config.min_similarity, calibration, verifier, config.target)
 
 
 def main() -> None:

@@ -40,7 +40,26 @@ class CacheConfig(ServiceConfig, env_prefix="CACHE_"):
         "documents are misses; it says one every 0.2 s",
     )
     min_similarity: float = Field(
-        0.92, ge=0, le=1, description="least cosine of a semantic hit; a request may only raise it"
+        0.92,
+        ge=0,
+        le=1,
+        description="least cosine of a semantic hit by an embedding model that "
+        "the decision on reuse was not fitted for; a request may only raise it",
+    )
+    target: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="least probability that one answer serves both questions, for a hit by "
+        "meaning; the fitted one if not set",
+    )
+    calibrated: bool = Field(
+        default=True, description="whether what was fitted decides on reuse; else the cosine does"
+    )
+    verifies: bool = Field(
+        default=True,
+        description="whether the embedding service is asked about pairs that the cheap stages "
+        "leave open; without it those are misses",
     )
     ttl_s: float = Field(86_400.0, gt=0, description="seconds an answer lives, used or not")
     degraded_ttl_s: float = Field(

@@ -27,6 +27,7 @@ from services.cache.quarantine import Quarantine
 from services.cache.reasons import Reason
 from services.cache.refreshes import Refreshes
 from services.cache.replica import Replica
+from services.cache.reuse import Asked, Reuse
 from services.cache.store import EntryStore
 from services.cache.trust.warden import Warden
 from services.cache.vectors import Vector, unpacked
@@ -35,6 +36,10 @@ from services.cache.vectors import Vector, unpacked
 _REPLY_SHARE = 0.1
 # Neighbours looked at; more, only if all of these are near but cannot be used.
 _WIDTHS = (8, 64)
+# A nearest question that was thought about and refused: those further off are no better.
+_JUDGED = frozenset(
+    (Reason.NOT_SHARED, Reason.FACTS_DIFFER, Reason.BELOW_TARGET, Reason.NOT_VERIFIED)
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -52,6 +57,7 @@ class Finder:
         quarantine: Quarantine | None = None,
         hits: Hits | None = None,
         warden: Warden | None = None,
+        reuse: Reuse | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Look in these places.
@@ -65,16 +71,18 @@ class Finder:
             quarantine: of new answers; None leaves it to the time.
             hits: where hits are counted.
             warden: holds hits back whose like were wrong too often; None trusts all.
+            reuse: what decides whether one answer serves two questions; by default the
+                floor alone.
             clock: seconds of the wall clock, that answers age by.
         """
         self._store = store
         self._replica = replica
         self._freshness = freshness
-        self._floor = floor
         self._refreshes = refreshes
         self._quarantine = quarantine
         self._hits = hits or Hits()
         self._warden = warden
+        self._reuse = reuse or Reuse(floor)
         self._clock = clock
         usable: tuple[Step, ...] = (
             decision.unexpired,
@@ -155,17 +163,20 @@ class Finder:
         self._replica.lengths.check(tenant_id, fingerprint, len(vector))
         if not lookup.shares_personal and is_personal(_asked(lookup).question):
             return Judgement(Reason.PERSONAL)
+        if not self._reuse.shares(_asked(lookup).question):
+            return Judgement(Reason.NOT_SHARED)
         context = question_key(tenant_id, _asked(lookup)).context
         partition = Partition(tenant_id, context, fingerprint)
         terms = self._terms(lookup, context)
+        asked = Asked(_asked(lookup).question, fingerprint)
         for width in _WIDTHS:
-            near, found = await self._nearest(partition, vector, width, terms)
-            if found.entry is not None or len(near) < width:
+            near, found = await self._nearest(partition, vector, width, terms, asked)
+            if found.entry is not None or len(near) < width or found.reason in _JUDGED:
                 break
         return found if self._warden is None else self._warden.settle(lookup, vector, found)
 
     async def _nearest(
-        self, partition: Partition, vector: Vector, width: int, terms: Terms
+        self, partition: Partition, vector: Vector, width: int, terms: Terms, asked: Asked
     ) -> tuple[list[Neighbour], Judgement]:
         """Return the neighbours that are near, and what the decision on them is."""
         neighbours = await self._searched(partition, vector, width)
@@ -178,7 +189,7 @@ class Finder:
         if self._quarantine is not None:
             entries = [each.entry for each in candidates]
             terms = replace(terms, let_out=await self._quarantine.let_out(entries, terms.now_s))
-        found = judge(terms, candidates, self._semantic_steps)
+        found = await self._reuse.settle(asked, terms, candidates, self._semantic_steps)
         for candidate, reason in found.refused:
             if reason is Reason.DOCUMENT_CHANGED:
                 self._pass_by(candidate.entry)
@@ -220,7 +231,7 @@ class Finder:
         return candidates
 
     def _terms(self, lookup: Lookup, context: str = "") -> Terms:
-        floor = max(self._floor, lookup.min_similarity or 0.0)
+        floor = max(self._reuse.floor(lookup.embedding_fingerprint), lookup.min_similarity or 0.0)
         return Terms(
             self._clock(),
             lookup.minimum_quality,

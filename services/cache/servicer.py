@@ -350,6 +350,8 @@ def _decide(decision: pb.Decision, found: Judgement, layer: int) -> None:
     decision.reason = found.reason
     if found.similarity is not None:
         decision.similarity = found.similarity
+    if found.probability is not None:
+        decision.probability = found.probability
     entry = found.entry
     if entry is not None:
         decision.hit = True

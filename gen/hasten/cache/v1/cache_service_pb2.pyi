@@ -409,13 +409,15 @@ class Decision(_message.Message):
     QUESTION_FIELD_NUMBER: _builtins.int
     INDEX_VERSION_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
     hit: _builtins.bool
     """True if the events of a stored answer follow."""
     reason: _builtins.str
-    """Why: `OK` for a hit; `NOT_FOUND`, `BELOW_FLOOR`, `BELOW_QUALITY`, `DOCUMENT_CHANGED`,
-    `WATCH_SILENT`, `EXPIRED`, `STALE`, `PERSONAL`, `QUARANTINED`, `STORE_UNAVAILABLE`,
-    `TIMED_OUT`, `DAMAGED`, `NOT_TRUSTED` (there were too many wrong hits of this kind
-    lately) for a miss.
+    """Why: `OK` for a hit; `NOT_FOUND`, `BELOW_FLOOR`, `NOT_SHARED`, `FACTS_DIFFER`,
+    `BELOW_TARGET`, `NOT_VERIFIED`, `BELOW_QUALITY`, `DOCUMENT_CHANGED`, `WATCH_SILENT`,
+    `EXPIRED`, `STALE`, `PERSONAL`, `QUARANTINED`, `STORE_UNAVAILABLE`, `TIMED_OUT`,
+    `DAMAGED`, `NOT_TRUSTED` (there were too many wrong hits of this kind lately) for a
+    miss.
     """
     similarity: _builtins.float
     """Cosine similarity of the nearest stored question, in [-1, 1]. 1 for the exact
@@ -445,6 +447,10 @@ class Decision(_message.Message):
     """Why the stored answer is a refusal, as a reason such as `NOTHING_FOUND`. Empty if it
     is an answer.
     """
+    probability: _builtins.float
+    """How likely one answer serves the question asked and the stored one, in [0, 1]. Not
+    set where it was not judged: by the exact layers, and where cosine alone decides.
+    """
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
         """Time since the answer was generated. Set on a hit."""
@@ -470,13 +476,19 @@ class Decision(_message.Message):
         question: _builtins.str = ...,
         index_version: _builtins.int = ...,
         refusal: _builtins.str = ...,
+        probability: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "similarity", b"similarity", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "_similarity", b"_similarity", "age", b"age", "probability", b"probability", "similarity", b"similarity", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "entry_id", b"entry_id", "finish_reason", b"finish_reason", "hit", b"hit", "index_version", b"index_version", "model", b"model", "quality", b"quality", "question", b"question", "reason", b"reason", "refresh", b"refresh", "refusal", b"refusal", "similarity", b"similarity", "stale", b"stale", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "_similarity", b"_similarity", "age", b"age", "entry_id", b"entry_id", "finish_reason", b"finish_reason", "hit", b"hit", "index_version", b"index_version", "model", b"model", "probability", b"probability", "quality", b"quality", "question", b"question", "reason", b"reason", "refresh", b"refresh", "refusal", b"refusal", "similarity", b"similarity", "stale", b"stale", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__probability: _TypeAlias = _typing.Literal["probability"]  # noqa: Y015
+    _WhichOneofArgType__probability: _TypeAlias = _typing.Literal["_probability", b"_probability"]  # noqa: Y015
     _WhichOneofReturnType__similarity: _TypeAlias = _typing.Literal["similarity"]  # noqa: Y015
     _WhichOneofArgType__similarity: _TypeAlias = _typing.Literal["_similarity", b"_similarity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probability) -> _WhichOneofReturnType__probability | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__similarity) -> _WhichOneofReturnType__similarity | None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015

@@ -1,0 +1,1 @@
+"""Fits what decides about reuse; nothing here is needed to serve."""
