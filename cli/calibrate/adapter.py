@@ -67,7 +67,7 @@ class LowRank(nn.Module):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return the layer's output with the product's added."""
         added: torch.Tensor = (values @ self.lora_a.T) @ self.lora_b.T
-        return self.dense(values) + self.scale * added  # type: ignore[no-any-return]
+        return self.dense(values) + self.scale * added
 
 
 class Judge(nn.Module):
@@ -133,7 +133,7 @@ def train(judge: Judge, reader: Tokenizer, pairs: Sequence[Pair], recipe: Recipe
             logits = judge(*inputs)
         loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), target)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()

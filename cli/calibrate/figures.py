@@ -24,6 +24,7 @@ _FILES: Final = {
     "PAWS": "paws_wiki/pairs.jsonl",
     "banking traps": "banking_traps/pairs.jsonl",
 }
+_KEPT_OUT: Final = Path(__file__).with_name("kept_out.txt")
 # Search questions nearer than this that share an answer count as one question.
 _NEAR, _NEIGHBOURS = 0.7, 4
 
@@ -59,6 +60,20 @@ def natural(folder: Path, vectors: Matrix) -> list[LabelledPair]:
                 pair = LabelledPair(text, twin, bool(answers & its), "search")
                 pairs.setdefault(frozenset((text, twin)), pair)
     return list(pairs.values())
+
+
+def reworded(folder: Path) -> list[LabelledPair]:
+    """Return search questions that no fit has seen, with what was written to each by hand.
+
+    A line of `kept_out.txt` is a question's row in the data, a rewording, and a near-miss.
+    """
+    asked = [text for text, _ in read_asked(folder)]
+    pairs = []
+    for line in _KEPT_OUT.read_text("utf-8").splitlines():
+        row, rewording, miss = line.split("|")
+        pairs.append(LabelledPair(asked[int(row)], rewording, same=True, kind="written"))
+        pairs.append(LabelledPair(asked[int(row)], miss, same=False, kind="written"))
+    return pairs
 
 
 def outcomes(

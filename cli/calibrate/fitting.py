@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 _AGAINST: Final = frozenset(
     (
         "only_one", "only_both", "numbers", "numbers_one", "negation", "opposed", "class", "names",
-        "asking", "owners", "fresh", "times", "order", "length", "joint", "action", "persons", "roles", "denied",
+        "asking", "owners", "fresh", "times", "order", "length", "joint", "action", "persons", "roles", "denied", "numbered",
     )
 )  # fmt: skip
 SIGNS: Final = np.array([-1.0 if name in _AGAINST else 1.0 for name in NAMES])
@@ -30,7 +30,7 @@ SHORT_WORDS: Final = 14
 # Beside the verifier, only what it is known to miss: how many words two texts share says less
 # of real rewordings than of made ones, and whoever fits it on those refuses the real ones.
 _BESIDE: Final = frozenset(
-    ("cosine", "cosine_high", "numbers", "negation", "opposed", "class", "names", "fresh", "order", "joint", "persons", "roles", "denied")
+    ("cosine", "cosine_high", "numbers", "negation", "opposed", "class", "names", "fresh", "order", "joint", "persons", "roles", "denied", "numbered")
 )  # fmt: skip
 _USED: Final = np.array([*(float(name in _BESIDE) for name in NAMES), 1.0])
 # Share of what is the same that may be lost before the verifier is asked.

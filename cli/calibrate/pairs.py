@@ -173,20 +173,6 @@ def reworded(text: str, chance: random.Random, kind: str) -> str | None:
     return REWORDINGS[kind][0](text, chance)
 
 
-def named(text: str, chance: random.Random) -> str:
-    """Return a text in which a made-up person stands where a plain word asks for one."""
-    who = f"{chance.choice(lexicon.FIRST_NAMES)} {chance.choice(lexicon.LAST_NAMES)}"
-    forms = (
-        r"\bmy\b", r"\bthe customer\b", r"\bhe\b", r"\bshe\b", r"\bthe king\b", r"\bthe president\b",
-    )  # fmt: skip
-    for form in chance.sample(forms, len(forms)):
-        owner = f"{who}'s" if form == r"\bmy\b" else who
-        changed = re.sub(form, owner, text, count=1)
-        if changed != text:
-            return changed
-    return text
-
-
 def dressed(text: str, chance: random.Random) -> str:
     """Return a text with a closing mark and capitals, as some people write."""
     style = chance.random()

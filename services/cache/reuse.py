@@ -100,21 +100,6 @@ class Reuse:
             misses.append(found)
         return _missed(misses)
 
-    async def explain(
-        self, asked: Asked, terms: Terms, candidates: Iterable[Candidate], steps: Sequence[Step]
-    ) -> list[tuple[Candidate, Reason | None, Opinion | None]]:
-        """Return what each candidate's steps and judges say, whatever the others say."""
-        calibration = self._known(asked.fingerprint)
-        told: list[tuple[Candidate, Reason | None, Opinion | None]] = []
-        for candidate in candidates:
-            found = judge(terms, (candidate,), (*steps, _shared))
-            opinion = None
-            if calibration is not None:
-                mind = _Mind(calibration, self._verifier, self._target, asked.question)
-                opinion = await mind.opinion(candidate)
-            told.append((candidate, None if found.entry else found.reason, opinion))
-        return told
-
     def _known(self, fingerprint: str) -> Calibration | None:
         known = self._calibration
         return known if known is not None and known.knows(fingerprint) else None

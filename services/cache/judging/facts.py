@@ -7,12 +7,23 @@ first of its group, endings of plurals and tenses cut off.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from services.cache.judging import lexicon
+
+
+def _by_word(pairs: Iterable[tuple[str, ...]]) -> Mapping[str, frozenset[str]]:
+    """Return what stands against each word, whichever of a pair comes first."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for one, other in pairs:
+        found[one].add(other)
+        found[other].add(one)
+    return {word: frozenset(others) for word, others in found.items()}
+
 
 _WORD: Final = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+(?:[.,:/-]\d+)*[a-z]*")
 _APART: Final = {
@@ -27,9 +38,7 @@ _FIRST: Final = {word: group[0] for group in reversed(lexicon.SYNONYMS) for word
 _CLASSES: Final = {
     word: index for index, group in reversed(tuple(enumerate(lexicon.CLASSES))) for word in group
 }
-_OPPOSITE: Final = frozenset(
-    pair for a, b in lexicon.OPPOSITES for pair in ((a, b), (b, a))
-) | frozenset(pair for a, b in lexicon.COMPLEMENTS for pair in ((a, b), (b, a)))
+_OPPOSITES: Final = _by_word((*lexicon.OPPOSITES, *lexicon.COMPLEMENTS))
 _NAMES: Final = frozenset((*lexicon.FIRST_NAMES, *lexicon.LAST_NAMES))
 _NEGATIVE: Final = frozenset(("not", "no", "never", "without", "none", "nobody", "nor", "neither"))
 _ASKING: Final = frozenset(("who", "what", "when", "where", "why", "how", "which", "whom", "whose"))
@@ -203,18 +212,17 @@ def stem(word: str) -> str:
     return word
 
 
-def opposed(only_a: Iterable[str], only_b: frozenset[str]) -> bool:
+def opposed(only_a: frozenset[str], only_b: frozenset[str]) -> bool:
     """Return whether a word of the one stands against, or denies, a word of the other."""
-    return any(
-        (one, other) in _OPPOSITE or _denies(one, other) or _denies(other, one)
-        for one in only_a
-        for other in only_b
-    )
+    against = (_OPPOSITES.get(word) for word in only_a)
+    return any(each and each & only_b for each in against) or denied(only_a, only_b)
 
 
-def denied(only_a: Iterable[str], only_b: frozenset[str]) -> bool:
+def denied(only_a: frozenset[str], only_b: frozenset[str]) -> bool:
     """Return whether a word of the one is a word of the other with "un-" or the like before."""
-    return any(_denies(one, other) or _denies(other, one) for one in only_a for other in only_b)
+    return any(_bare(word) & only_b for word in only_a) or any(
+        _bare(word) & only_a for word in only_b
+    )
 
 
 def genders(facts: Facts) -> tuple[str, ...]:
@@ -267,8 +275,14 @@ def _name_at(words: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _denies(word: str, other: str) -> bool:
-    return word.endswith(other) and word[: -len(other)] in _DENYING and len(other) >= _LEAST_DENIED
+@lru_cache(maxsize=16_384)
+def _bare(word: str) -> frozenset[str]:
+    """Return what a word would deny, if what is behind "un-" or the like is a word."""
+    return frozenset(
+        word[len(before) :]
+        for before in _DENYING
+        if word.startswith(before) and len(word) - len(before) >= _LEAST_DENIED
+    )
 
 
 def of_one_class(only_a: Iterable[str], only_b: frozenset[str]) -> bool:

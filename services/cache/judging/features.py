@@ -26,10 +26,10 @@ from services.cache.judging.facts import (
 
 NAMES: Final = (
     "cosine", "cosine_high", "shared", "only_one", "only_both", "numbers", "numbers_one", "negation", "opposed", "class",
-    "names", "asking", "owners", "fresh", "times", "order", "length", "joint", "action", "persons", "roles", "denied",
+    "names", "asking", "owners", "fresh", "times", "order", "length", "joint", "action", "persons", "roles", "denied", "numbered",
 )  # fmt: skip
 
-_TURNED: Final = [NAMES.index(name) for name in ("persons", "roles", "denied")]
+_TURNED: Final = [NAMES.index(name) for name in ("persons", "roles", "denied", "numbered")]
 # Above it a cosine says more than below.
 _HIGH = 0.9
 _LONG = 16
@@ -72,13 +72,18 @@ def features(a: str, b: str, cosine: float) -> NDArray[np.float64]:
             bool(genders(one)) and bool(genders(other)) and genders(one) != genders(other),
             turned is True,
             one.negations == other.negations and denied(only_a, only_b),
+            bool(one.numbers - other.numbers and other.numbers - one.numbers),
         ),
         np.float64,
     )
 
 
 def is_turned(row: NDArray[np.float64]) -> bool:
-    """Return whether persons or roles changed places, or a word is denied: another question."""
+    """Return whether a hard fact makes it another question, whatever else is alike.
+
+    Persons or roles that changed places, a word that is denied, a number or identifier that
+    stands against another.
+    """
     return bool(row[_TURNED].any())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ async def parts(redis_url: str) -> AsyncIterator[Parts]:
 
 
 async def looked_up(
-    parts: Parts, verifier: Verifier | None, question: str = REWORDED, **more: float
+    parts: Parts, verifier: Verifier | None, question: str = REWORDED, **more: Any
 ) -> Judgement:
     cosine = more.pop("cosine", 0.8)
     reuse = Reuse(0.92, fitted(), verifier, more.pop("target", None))
