@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from cli.cache import exporting, importing, judging, replay, stats, warm
+from cli.cache import explain, exporting, importing, judging, replay, stats, warm
 
 app = typer.Typer(help="Look into the cache, fill it, and try it on traffic.", no_args_is_help=True)
 app.command("stats")(stats.stats)
+app.command("explain")(explain.explain)
 app.command("eval")(judging.eval_reuse)
 app.command("tune")(judging.tune)
 app.command("warm")(warm.warm)

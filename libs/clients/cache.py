@@ -21,6 +21,8 @@ from libs.values.cache import (
     CacheStats,
     Decision,
     Everything,
+    ExplainedCandidate,
+    Explanation,
     ExportedAnswer,
     Lookup,
     OlderThan,
@@ -112,6 +114,28 @@ class CacheClient:
         async with self.lookup(lookup, limit_s=left_s) as found:
             events = tuple([event async for page in found.events for event in page])
             return Outcome(found.decision, events)
+
+    async def explain(
+        self,
+        tenant_id: str,
+        question: str,
+        vector: bytes,
+        fingerprint: str,
+        *,
+        limit: int = 5,
+        limit_s: float | None = None,
+    ) -> Explanation:
+        """Return what a lookup by meaning would make of the `limit` nearest stored questions."""
+        request = pb.ExplainLookupRequest(
+            tenant_id=tenant_id,
+            question=question,
+            embedding=vector,
+            embedding_fingerprint=fingerprint,
+            limit=limit,
+        )
+        response = await self._connection.unary(self._stub.ExplainLookup, request, limit_s=limit_s)
+        candidates = tuple(map(_explained_from, response.candidates))
+        return Explanation(candidates, response.floor, response.target)
 
     async def store(self, answer: Answer, *, limit_s: float | None = None) -> Stored:
         """Keep an answer; a refusal is a value."""
@@ -227,6 +251,25 @@ def _asked_to(asked: AskedQuestion) -> pb.AskedQuestion:
         model_tier=int(asked.model_tier),  # type: ignore[arg-type]
         system_version=asked.system_version,
         output_schema=asked.output_schema,
+    )
+
+
+def _explained_from(message: pb.ExplainedCandidate) -> ExplainedCandidate:
+    def said(name: str) -> float | None:
+        return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
+
+    return ExplainedCandidate(
+        entry_id=message.entry_id,
+        question=message.question,
+        context=message.context,
+        similarity=message.similarity,
+        reason=message.reason,
+        cheap=said("cheap_probability"),
+        verified=said("verified_probability"),
+        probability=said("probability"),
+        age_s=seconds(message.age),
+        quality=Quality(message.quality),
+        collection=message.collection,
     )
 
 

@@ -148,6 +148,49 @@ class Everything:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainedCandidate:
+    """A stored question, and what each stage of a lookup by meaning says of it.
+
+    Attributes:
+        context: digest of everything but the question that was asked.
+        similarity: cosine of the questions, in [-1, 1].
+        reason: `OK`, or why the answer does not serve, within its context.
+        cheap: probability that one answer serves both by the cheap stages, in [0, 1]; None if
+            one of them was certain, or if cosine alone decides.
+        verified: the verifier's; None if it was not asked, or did not say.
+        probability: the final one; None if there is none.
+        age_s: seconds since the answer was generated.
+    """
+
+    entry_id: str
+    question: str
+    context: str
+    similarity: float
+    reason: str
+    cheap: float | None
+    verified: float | None
+    probability: float | None
+    age_s: float
+    quality: Quality
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a lookup by meaning would make of the nearest stored questions.
+
+    Attributes:
+        candidates: nearest first.
+        floor: the least cosine at which one is judged at all.
+        target: the probability that a hit must reach.
+    """
+
+    candidates: tuple[ExplainedCandidate, ...]
+    floor: float
+    target: float
+
+
+@dataclass(frozen=True, slots=True)
 class WithTag:
     """Selects the answers stored with a label."""
 

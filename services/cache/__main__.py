@@ -18,6 +18,7 @@ from services.cache import measures
 from services.cache.changelog import ChangeLog
 from services.cache.config import CacheConfig
 from services.cache.connection import Link, linked
+from services.cache.explaining import Explainer
 from services.cache.finder import Finder
 from services.cache.freshness import Freshness
 from services.cache.hits import Hits
@@ -102,8 +103,14 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
             desk=desk,
         )
         measures.watch(replica, freshness)
+        explainer = Explainer(patient_store, replica, reuse, finder.semantic_steps)
         servicer = CacheServicer(
-            finder, keeper, replica, freshness, max_answer_bytes=config.max_answer_bytes
+            finder,
+            keeper,
+            replica,
+            freshness,
+            explainer,
+            max_answer_bytes=config.max_answer_bytes,
         )
         watch = Watch(RetrievalClient(connection), freshness)
         background = [

@@ -44,7 +44,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class Finder:
-    """Finds the stored answer that serves a question, or says why there is none."""
+    """Finds the stored answer that serves a question, or says why there is none.
+
+    Attributes:
+        semantic_steps: what is asked of an answer that is found by meaning.
+    """
 
     def __init__(  # noqa: PLR0913 - each is a part of its own
         self,
@@ -95,7 +99,7 @@ class Finder:
         # to the same passages is as fresh as they are, whatever else has changed since.
         self._prompt_steps = usable
         shared = (decision.out_of_quarantine, decision.impersonal)
-        self._semantic_steps = (decision.of_context, *usable, fresh, *shared)
+        self.semantic_steps = (decision.of_context, *usable, fresh, *shared)
         self._layers: dict[CacheLayer, Callable[[Lookup], Awaitable[Judgement]]] = {
             CacheLayer.EXACT: self._exact,
             CacheLayer.PROMPT: self._prompt,
@@ -189,7 +193,7 @@ class Finder:
         if self._quarantine is not None:
             entries = [each.entry for each in candidates]
             terms = replace(terms, let_out=await self._quarantine.let_out(entries, terms.now_s))
-        found = await self._reuse.settle(asked, terms, candidates, self._semantic_steps)
+        found = await self._reuse.settle(asked, terms, candidates, self.semantic_steps)
         for candidate, reason in found.refused:
             if reason is Reason.DOCUMENT_CHANGED:
                 self._pass_by(candidate.entry)

@@ -166,6 +166,14 @@ class MeaningIndex:
             if known is not None
         ]
 
+    async def search_all(self, wanted: Partition, vector: Vector, k: int) -> list[Neighbour]:
+        """Return the `k` nearest questions of a tenant by one model, whatever their context."""
+        near: list[Neighbour] = []
+        for partition in list(self._vectors):
+            if partition._replace(context="") == wanted._replace(context=""):
+                near += await self.search(partition, vector, k)
+        return heapq.nlargest(k, near, key=lambda each: each.similarity)
+
     def sweep(self, now_s: float) -> None:
         """Forget what has expired, in seconds of the wall clock."""
         while self._expiries and self._expiries[0][0] <= now_s:

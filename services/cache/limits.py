@@ -19,6 +19,9 @@ MAX_TURN_CHARACTERS = 8_000
 MAX_TAGS = 16
 MAX_TAG_CHARACTERS = 64
 MAX_ID_CHARACTERS = 128
+# Stored questions that one explanation looks at: if nothing is said, and at most.
+EXPLAINED = 5
+MAX_EXPLAINED = 50
 _TEXTS = (
     "entry_id",
     "key",
@@ -69,6 +72,28 @@ def check_lookup(lookup: Lookup) -> None:
     if len(lookup.policy) > MAX_ID_CHARACTERS:
         problem = f"must be at most {MAX_ID_CHARACTERS} characters, is {len(lookup.policy)}"
         raise InvalidFieldError("policy", problem)
+
+
+def check_explained(tenant_id: str, question: str, limit: int) -> None:
+    """Refuse a question to explain that is outside its limits.
+
+    Raises:
+        InvalidFieldError: with the field and its limit.
+    """
+    check_tenant(tenant_id)
+    check_asked(AskedQuestion(question))
+    if not 0 <= limit <= MAX_EXPLAINED:
+        raise InvalidFieldError("limit", f"must be 1 to {MAX_EXPLAINED}, is {limit}")
+
+
+def check_fingerprint(fingerprint: str) -> None:
+    """Refuse a vector of no model.
+
+    Raises:
+        InvalidFieldError: there is no fingerprint.
+    """
+    if not fingerprint:
+        raise InvalidFieldError("embedding_fingerprint", "is required")
 
 
 def check_draft(draft: Draft, *, max_bytes: int) -> None:

@@ -100,6 +100,13 @@ class Reuse:
             misses.append(found)
         return _missed(misses)
 
+    async def opinion(self, asked: Asked, candidate: Candidate) -> Opinion | None:
+        """Return what is thought of one candidate; None where cosine alone decides."""
+        known = self._known(asked.fingerprint)
+        if known is None:
+            return None
+        return await _Mind(known, self._verifier, self._target, asked.question).opinion(candidate)
+
     def _known(self, fingerprint: str) -> Calibration | None:
         known = self._calibration
         return known if known is not None and known.knows(fingerprint) else None

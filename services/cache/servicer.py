@@ -44,11 +44,13 @@ from libs.wire import duration, filters_from, seconds, timing_to, usage_from
 from services.cache import limits
 from services.cache.decision import Judgement
 from services.cache.entry import DamagedRecordError, Draft, Entry, decode, encode
+from services.cache.explaining import Explained, Explainer
 from services.cache.finder import Finder
 from services.cache.freshness import Freshness
 from services.cache.keeper import Keeper
 from services.cache.reasons import Reason
 from services.cache.replica import Replica
+from services.cache.reuse import Asked
 from services.cache.trust.agreement import Told
 from services.cache.vectors import unpacked
 
@@ -69,10 +71,12 @@ class CacheServicer(CacheServiceServicer):
         keeper: Keeper,
         replica: Replica,
         freshness: Freshness,
+        explainer: Explainer,
         *,
         max_answer_bytes: int,
     ) -> None:
         self._finder = finder
+        self._explainer = explainer
         self._keeper = keeper
         self._replica = replica
         self._freshness = freshness
@@ -151,6 +155,22 @@ class CacheServicer(CacheServiceServicer):
             semantic_entry_count=self._replica.index.count(request.tenant_id),
             lookup_counts=self._finder.outcomes(request.tenant_id),
             index_version=self._freshness.index_version,
+            timing=_timing(),
+        )
+
+    async def ExplainLookup(
+        self, request: pb.ExplainLookupRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.ExplainLookupResponse:
+        limits.check_explained(request.tenant_id, request.question, request.limit)
+        limits.check_fingerprint(request.embedding_fingerprint)
+        asked = Asked(request.question, request.embedding_fingerprint)
+        limit = request.limit or limits.EXPLAINED
+        found = await self._explainer.explain(request.tenant_id, asked, request.embedding, limit)
+        reuse = self._explainer.reuse
+        return pb.ExplainLookupResponse(
+            candidates=map(_explained_to, found),
+            floor=reuse.floor(asked.fingerprint),
+            target=reuse.target,
             timing=_timing(),
         )
 
@@ -343,6 +363,23 @@ def _age_s(request: pb.InvalidateAnswersRequest) -> float:
     if age_s < 0:
         raise InvalidFieldError("older_than", f"must not be negative, is {age_s:g} s")
     return age_s
+
+
+def _explained_to(found: Explained) -> pb.ExplainedCandidate:
+    entry, opinion = found.candidate.entry, found.opinion
+    return pb.ExplainedCandidate(
+        entry_id=entry.entry_id,
+        question=entry.question,
+        context=entry.context,
+        similarity=found.candidate.similarity,
+        reason=found.reason,
+        cheap_probability=None if opinion is None else opinion.cheap,
+        verified_probability=None if opinion is None else opinion.verified,
+        probability=None if opinion is None else opinion.probability,
+        age=duration(found.age_s),
+        quality=int(entry.quality),  # type: ignore[arg-type]
+        collection=entry.collection,
+    )
 
 
 def _decide(decision: pb.Decision, found: Judgement, layer: int) -> None:

@@ -153,6 +153,19 @@ def test_answers_are_made_beforehand_carried_away_and_brought_back(
     assert "entries" in mesh.run("cache", "stats").stdout
 
 
+def test_why_a_stored_answer_serves_or_does_not_is_explained(mesh: Hasten, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.txt"
+    questions.write_text("Who built the lighthouse?\n")
+    mesh.json("cache", "warm", str(questions))
+    told = mesh.json("cache", "explain", "who built the lighthouse")
+    nearest = told["candidates"][0]
+    assert (nearest["question"], nearest["reason"]) == ("who built the lighthouse?", "OK")
+    other = mesh.json("cache", "explain", "Who did not build the lighthouse?")["candidates"][0]
+    assert other["question"] == "who built the lighthouse?"
+    assert other["reason"] in {"FACTS_DIFFER", "BELOW_TARGET"}
+    assert "who built the lighthouse?" in mesh.run("cache", "explain", "Who built it?").stdout
+
+
 def test_traffic_is_replayed_against_the_cache_alone(mesh: Hasten, tmp_path: Path) -> None:
     traffic = tmp_path / "traffic.jsonl"
     row = {"question": "Who built the lighthouse?", "group": 1}

@@ -78,6 +78,15 @@ async def test_unrelated_questions_hit(mesh: Mesh) -> None:
         assert (await mesh.ask(about_another)).layer == ""
 
 
+async def test_negation_hits(mesh: Mesh) -> None:
+    """The opposite question is as near as a rewording; only what it says tells them apart."""
+    await kept(mesh, FACT.question)
+    denied = FACT.question.replace("built", "did not build")
+    assert (await mesh.ask(Question(TENANT, denied, policy="endless"))).layer == ""
+    reworded = Question(TENANT, FACT.paraphrase, policy="endless")
+    assert (await mesh.ask(reworded)).layer == "SEMANTIC"
+
+
 LAST = "And where does it stand?"
 
 

@@ -1063,3 +1063,156 @@ class ImportAnswerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportAnswerResponse: _TypeAlias = ImportAnswerResponse  # noqa: Y015
+
+@_typing.final
+class ExplainLookupRequest(_message.Message):
+    """A question to explain the lookup of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Required. Whose answers."""
+    question: _builtins.str
+    """Required. The question."""
+    embedding: _builtins.bytes
+    """Required. The question as an L2-normalised vector, packed float32, little endian."""
+    embedding_fingerprint: _builtins.str
+    """Required. Fingerprint of the model that made the vector."""
+    limit: _builtins.int
+    """Optional. How many stored questions are judged, 1 to 50. Defaults to 5."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        question: _builtins.str = ...,
+        embedding: _builtins.bytes = ...,
+        embedding_fingerprint: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "embedding_fingerprint", b"embedding_fingerprint", "limit", b"limit", "question", b"question", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainLookupRequest: _TypeAlias = ExplainLookupRequest  # noqa: Y015
+
+@_typing.final
+class ExplainLookupResponse(_message.Message):
+    """The nearest stored questions, nearest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    floor: _builtins.float
+    """The least cosine similarity at which a stored question is judged at all."""
+    target: _builtins.float
+    """The probability that a hit must reach; 1 if cosine alone decides."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainedCandidate]:
+        """What is made of each."""
+
+    @_builtins.property
+    def timing(self) -> _common_pb2.Timing:
+        """How the server spent its part of the call."""
+
+    def __init__(
+        self,
+        *,
+        candidates: _abc.Iterable[Global___ExplainedCandidate] | None = ...,
+        floor: _builtins.float = ...,
+        target: _builtins.float = ...,
+        timing: _common_pb2.Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "floor", b"floor", "target", b"target", "timing", b"timing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainLookupResponse: _TypeAlias = ExplainLookupResponse  # noqa: Y015
+
+@_typing.final
+class ExplainedCandidate(_message.Message):
+    """A stored question, and what each stage says of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHEAP_PROBABILITY_FIELD_NUMBER: _builtins.int
+    VERIFIED_PROBABILITY_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """Name of the entry."""
+    question: _builtins.str
+    """The stored question."""
+    context: _builtins.str
+    """Digest of everything but the question that was asked: answers are shared within one."""
+    similarity: _builtins.float
+    """Cosine similarity of the questions, in [-1, 1]."""
+    reason: _builtins.str
+    """The outcome within that context: `OK`, or a reason of `Decision`."""
+    cheap_probability: _builtins.float
+    """Probability that one answer serves both by the cheap stages alone. Not set if one of
+    them was certain, or if cosine alone decides.
+    """
+    verified_probability: _builtins.float
+    """The verifier's. Not set if it was not asked, or did not say."""
+    probability: _builtins.float
+    """The final one. Not set if there is none."""
+    quality: _common_pb2.Quality.ValueType
+    """The achieved quality."""
+    collection: _builtins.str
+    """The collection that was asked."""
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """Time since the answer was generated."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        question: _builtins.str = ...,
+        context: _builtins.str = ...,
+        similarity: _builtins.float = ...,
+        reason: _builtins.str = ...,
+        cheap_probability: _builtins.float | None = ...,
+        verified_probability: _builtins.float | None = ...,
+        probability: _builtins.float | None = ...,
+        age: _duration_pb2.Duration | None = ...,
+        quality: _common_pb2.Quality.ValueType = ...,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cheap_probability", b"_cheap_probability", "_probability", b"_probability", "_verified_probability", b"_verified_probability", "age", b"age", "cheap_probability", b"cheap_probability", "probability", b"probability", "verified_probability", b"verified_probability"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cheap_probability", b"_cheap_probability", "_probability", b"_probability", "_verified_probability", b"_verified_probability", "age", b"age", "cheap_probability", b"cheap_probability", "collection", b"collection", "context", b"context", "entry_id", b"entry_id", "probability", b"probability", "quality", b"quality", "question", b"question", "reason", b"reason", "similarity", b"similarity", "verified_probability", b"verified_probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cheap_probability: _TypeAlias = _typing.Literal["cheap_probability"]  # noqa: Y015
+    _WhichOneofArgType__cheap_probability: _TypeAlias = _typing.Literal["_cheap_probability", b"_cheap_probability"]  # noqa: Y015
+    _WhichOneofReturnType__probability: _TypeAlias = _typing.Literal["probability"]  # noqa: Y015
+    _WhichOneofArgType__probability: _TypeAlias = _typing.Literal["_probability", b"_probability"]  # noqa: Y015
+    _WhichOneofReturnType__verified_probability: _TypeAlias = _typing.Literal["verified_probability"]  # noqa: Y015
+    _WhichOneofArgType__verified_probability: _TypeAlias = _typing.Literal["_verified_probability", b"_verified_probability"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cheap_probability) -> _WhichOneofReturnType__cheap_probability | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probability) -> _WhichOneofReturnType__probability | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__verified_probability) -> _WhichOneofReturnType__verified_probability | None: ...
+
+Global___ExplainedCandidate: _TypeAlias = ExplainedCandidate  # noqa: Y015

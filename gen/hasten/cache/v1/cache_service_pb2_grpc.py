@@ -69,6 +69,11 @@ class CacheServiceStub:
                 request_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsRequest.SerializeToString,
                 response_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsResponse.FromString,
                 _registered_method=True)
+        self.ExplainLookup = channel.unary_unary(
+                '/hasten.cache.v1.CacheService/ExplainLookup',
+                request_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExplainLookupRequest.SerializeToString,
+                response_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExplainLookupResponse.FromString,
+                _registered_method=True)
         self.ExportAnswers = channel.unary_stream(
                 '/hasten.cache.v1.CacheService/ExportAnswers',
                 request_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExportAnswersRequest.SerializeToString,
@@ -144,6 +149,18 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainLookup(self, request, context):
+        """Explains what a lookup by meaning would make of the stored questions that are nearest,
+        whatever their context: each stage's word on each, without serving anything.
+
+        For operators; it judges more than a lookup does, and takes longer. Fails with
+        `INVALID_ARGUMENT` as `LookupAnswer` does, and with `DEPENDENCY_UNAVAILABLE` if the
+        store does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportAnswers(self, request, context):
         """Reads every stored answer of one tenant, to be brought back by `ImportAnswer`.
 
@@ -198,6 +215,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.GetStats,
                     request_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsRequest.FromString,
                     response_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsResponse.SerializeToString,
+            ),
+            'ExplainLookup': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainLookup,
+                    request_deserializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExplainLookupRequest.FromString,
+                    response_serializer=hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExplainLookupResponse.SerializeToString,
             ),
             'ExportAnswers': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportAnswers,
@@ -377,6 +399,33 @@ class CacheService:
             '/hasten.cache.v1.CacheService/GetStats',
             hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsRequest.SerializeToString,
             hasten_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainLookup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hasten.cache.v1.CacheService/ExplainLookup',
+            hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExplainLookupRequest.SerializeToString,
+            hasten_dot_cache_dot_v1_dot_cache__service__pb2.ExplainLookupResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,14 @@ class CacheServiceStub:
     """Takes a verdict on a stored answer; a bad one is removed on every replica."""
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.GetStatsRequest, _cache_service_pb2.GetStatsResponse]
     """Reports what this replica holds and how it has done since it started."""
+    ExplainLookup: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ExplainLookupRequest, _cache_service_pb2.ExplainLookupResponse]
+    """Explains what a lookup by meaning would make of the stored questions that are nearest,
+    whatever their context: each stage's word on each, without serving anything.
+
+    For operators; it judges more than a lookup does, and takes longer. Fails with
+    `INVALID_ARGUMENT` as `LookupAnswer` does, and with `DEPENDENCY_UNAVAILABLE` if the
+    store does not answer.
+    """
     ExportAnswers: _aio.UnaryStreamMultiCallable[_cache_service_pb2.ExportAnswersRequest, _cache_service_pb2.ExportAnswersResponse]
     """Reads every stored answer of one tenant, to be brought back by `ImportAnswer`.
 
@@ -135,6 +143,20 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_cache_service_pb2.GetStatsRequest, _abc.Awaitable[_cache_service_pb2.GetStatsResponse]],
     ) -> _abc.Awaitable[_cache_service_pb2.GetStatsResponse]:
         """Reports what this replica holds and how it has done since it started."""
+
+    @_abc_1.abstractmethod
+    def ExplainLookup(
+        self,
+        request: _cache_service_pb2.ExplainLookupRequest,
+        context: _aio.ServicerContext[_cache_service_pb2.ExplainLookupRequest, _abc.Awaitable[_cache_service_pb2.ExplainLookupResponse]],
+    ) -> _abc.Awaitable[_cache_service_pb2.ExplainLookupResponse]:
+        """Explains what a lookup by meaning would make of the stored questions that are nearest,
+        whatever their context: each stage's word on each, without serving anything.
+
+        For operators; it judges more than a lookup does, and takes longer. Fails with
+        `INVALID_ARGUMENT` as `LookupAnswer` does, and with `DEPENDENCY_UNAVAILABLE` if the
+        store does not answer.
+        """
 
     @_abc_1.abstractmethod
     def ExportAnswers(
