@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.embedding.build.__main__ import main
+from services.embedding.build.adapter import ADAPTERS, read_adapters
 from services.embedding.build.model import is_built
 from services.embedding.config import EmbeddingConfig
 from services.embedding.engine import Engine, open_engine
@@ -29,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A built model with the published files beside it."""
     path = tmp_path_factory.mktemp("model")
     assert main(["--out", str(path), "--with-source"]) == 0
-    assert is_built(path, with_source=True)
+    assert is_built(path, with_source=True, adapters=read_adapters(ADAPTERS))
     return path
 
 

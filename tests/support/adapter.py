@@ -46,7 +46,8 @@ def _tensors(weights: Mapping[str, Array], head_size: int) -> dict[str, Array]:
         return random.normal(0, 0.05, shape).astype(np.float32)
 
     found = {}
-    for name, weight in weights.items():
+    # In an order of its own: that of the file is another in each process.
+    for name, weight in sorted(weights.items()):
         layer = name.removesuffix(".weight")
         if name.startswith("encoder.") and name.endswith(".weight") and weight.ndim == 2:
             found[f"{layer}.lora_A"] = some(_RANK, weight.shape[1])
