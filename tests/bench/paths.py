@@ -31,14 +31,15 @@ _PER_ROUND = 15
 _WARM_UP = 20
 
 _STORED = "How do I compute the standard deviation along an axis of an array?"
-# Other wordings; never stored, so that they are found by their meaning each time. So many that
+# Other wordings that the decision on reuse accepts; never stored, so that they are found by
+# their meaning each time. So many that
 # none comes back while its last answer is still in flight for others.
 _REWORDED = [
     f"{begin} {end}?"
     for begin in (
         "How can I compute",
         "How can I calculate",
-        "How could I compute",
+        "How do we compute",
         "How do you compute",
         "How do I calculate",
         "How can we compute",
