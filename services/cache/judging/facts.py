@@ -16,6 +16,11 @@ from typing import Final
 from services.cache.judging import lexicon
 
 
+def _dresses(texts: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Return each text's words, the longest text first."""
+    return tuple(sorted((tuple(text.split()) for text in texts), key=len, reverse=True))
+
+
 def _by_word(pairs: Iterable[tuple[str, ...]]) -> Mapping[str, frozenset[str]]:
     """Return what stands against each word, whichever of a pair comes first."""
     found: defaultdict[str, set[str]] = defaultdict(set)
@@ -69,6 +74,8 @@ _GENDERS: Final = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f", "h
 _BE: Final = frozenset("is are was were be been being get got".split())
 _DENYING: Final = frozenset("un in im il ir non dis mis".split())
 _LEAST_DENIED: Final = 4
+_OPENERS: Final = _dresses(lexicon.OPENERS)
+_CLOSERS: Final = _dresses(lexicon.CLOSERS)
 _EMPTY: Final = frozenset(
     [
         "a",
@@ -201,6 +208,26 @@ def facts_of(text: str) -> Facts:
         found & _FRESH,
         sum(word in _NEGATIVE for word in words),
     )
+
+
+def undressed(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words without what is said around a question and asks nothing itself."""
+    while (found := _dress_at(words, _OPENERS, 0)) and len(found) < len(words):
+        words = words[len(found) :]
+    while (found := _dress_at(words, _CLOSERS, -1)) and len(found) < len(words):
+        words = words[: -len(found)]
+    return words
+
+
+def _dress_at(
+    words: tuple[str, ...], dresses: tuple[tuple[str, ...], ...], end: int
+) -> tuple[str, ...]:
+    """Return the longest of some dresses that the words begin (0) or end (-1) with."""
+    for dress in dresses:
+        part = words[: len(dress)] if end == 0 else words[-len(dress) :]
+        if part == dress:
+            return dress
+    return ()
 
 
 def stem(word: str) -> str:

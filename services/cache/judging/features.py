@@ -22,6 +22,7 @@ from services.cache.judging.facts import (
     roles_turned,
     stem,
     times,
+    undressed,
 )
 
 NAMES: Final = (
@@ -88,8 +89,9 @@ def is_turned(row: NDArray[np.float64]) -> bool:
 
 
 def is_reformatted(a: str, b: str) -> bool:
-    """Return whether two texts are one but for case, marks, contractions and number words."""
-    return facts_of(a).words == facts_of(b).words
+    """Return whether two texts are one but for case, marks, contractions and polite words."""
+    words, others = facts_of(a).words, facts_of(b).words
+    return words == others or undressed(words) == undressed(others)
 
 
 def _apart(one: Facts, other: Facts) -> tuple[frozenset[str], frozenset[str]]:

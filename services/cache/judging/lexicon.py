@@ -417,3 +417,43 @@ VERBS: Final = tuple(
         "commission/commissioned/commissioned fund/funded/funded organize/organized/organized host/hosted/hosted"
     ).split()
 )
+
+# What is said before a question, and after it, and asks nothing itself.
+OPENERS: Final = (
+    "please",
+    "hello",
+    "hi",
+    "hey",
+    "good morning",
+    "good evening",
+    "excuse me",
+    "sorry",
+    "thanks",
+    "thank you",
+    "ok",
+    "okay",
+    "tell me",
+    "can you tell me",
+    "could you tell me",
+    "would you tell me",
+    "can you please tell me",
+    "could you please tell me",
+    "can anyone tell me",
+    "can somebody tell me",
+    "do you know",
+    "does anyone know",
+    "i would like to know",
+    "i want to know",
+    "i need to know",
+    "i wonder",
+    "i am wondering",
+    "i was wondering",
+    "i was just wondering",
+    "just wondering",
+    "quick question",
+    "i have a question",
+    "may i ask",
+    "can i ask",
+    "let me ask",
+)
+CLOSERS: Final = ("please", "thanks", "thank you", "thanks a lot", "many thanks", "thx")

@@ -136,3 +136,19 @@ def test_data_of_other_features_is_refused() -> None:
         Calibration.of(json.loads(text) | {"features": ["cosine"]})
     with pytest.raises(CalibrationError):
         Calibration.of(json.loads(text) | {"target": 1.5})
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "is_same"),
+    [
+        ("Hello, can you please tell me how old the moon is? Thanks!", "how old the moon is", True),
+        ("just wondering, who built it", "Who built it?", True),
+        ("Please", "thanks", False),
+        ("Do you know Paris?", "Do they know Paris?", False),
+        ("tell me", "please tell me", True),
+    ],
+)
+def test_what_is_said_around_a_question_does_not_make_it_another(
+    asked: str, stored: str, *, is_same: bool
+) -> None:
+    assert is_reformatted(asked, stored) is is_same
