@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from libs.vectors.delta import Delta
-from libs.vectors.segment import Segment
+from libs.vectors.segment import SEARCH_BREADTH, Segment
 from libs.vectors.view import Found, View
 
 # Above this many vectors a graph is quicker than looking at each (0.5 ms at 384 dimensions).
@@ -29,9 +29,15 @@ class VectorIndex:
     """
 
     def __init__(
-        self, dimensions: int, *, graph_above: int = GRAPH_ABOVE, threads: int = 1
+        self,
+        dimensions: int,
+        *,
+        graph_above: int = GRAPH_ABOVE,
+        threads: int = 1,
+        breadth: int = SEARCH_BREADTH,
     ) -> None:
         self._dimensions = dimensions
+        self._breadth = breadth
         self._graph_above = graph_above
         self._threads = threads
         self._writing = threading.Lock()
@@ -139,7 +145,9 @@ class VectorIndex:
                 self._delta_at = dict(zip(delta.ids[live].tolist(), live.tolist(), strict=True))
 
     def _sealed(self, ids: NDArray[np.int64], matrix: NDArray[np.float32], *, graph: bool) -> View:
-        base = Segment.sealed(ids, matrix, graph=graph, threads=self._threads)
+        base = Segment.sealed(
+            ids, matrix, graph=graph, threads=self._threads, breadth=self._breadth
+        )
         return View(base, np.ones(len(ids), np.bool_), 0, Delta.empty(self._dimensions))
 
     def _without(self, ids: NDArray[np.int64]) -> tuple[View, int]:

@@ -27,15 +27,24 @@ class Segment:
         ids: int64, ascending.
         flat: the vectors, searched exactly.
         graph: the same vectors as an HNSW graph, or None.
+        breadth: how many rows of the graph a search keeps in view: more find more, and take
+            longer.
     """
 
     ids: NDArray[np.int64]
     flat: Any
     graph: Any | None
+    breadth: int = SEARCH_BREADTH
 
     @classmethod
     def sealed(
-        cls, ids: NDArray[np.int64], matrix: NDArray[np.float32], *, graph: bool, threads: int
+        cls,
+        ids: NDArray[np.int64],
+        matrix: NDArray[np.float32],
+        *,
+        graph: bool,
+        threads: int,
+        breadth: int = SEARCH_BREADTH,
     ) -> Self:
         """Build a segment of rows in any order; a graph takes about 0.1 ms a row and thread."""
         order = np.argsort(ids)
@@ -43,13 +52,13 @@ class Segment:
         if not graph:
             flat = faiss.IndexFlatIP(matrix.shape[1])
             flat.add(rows)
-            return cls(ids[order], flat, None)
+            return cls(ids[order], flat, None, breadth)
         # OpenMP keeps this number per thread, so it is set by the one that builds.
         faiss.omp_set_num_threads(threads)
         index = faiss.IndexHNSWFlat(matrix.shape[1], LINKS_COUNT, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = BUILD_BREADTH
         index.add(rows)
-        return cls(ids[order], faiss.downcast_index(index.storage), index)
+        return cls(ids[order], faiss.downcast_index(index.storage), index, breadth)
 
     def vectors(self) -> NDArray[np.float32]:
         """Return a copy of all rows, in the order of `ids`."""
@@ -83,7 +92,7 @@ class Segment:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         bits = None if wanted is None else np.packbits(wanted, bitorder="little")
         if self.graph is not None and total >= GRAPH_MIN_SHARE * len(self.ids):
-            breadth = max(SEARCH_BREADTH, 2 * k)
+            breadth = max(self.breadth, 2 * k)
             parameters = faiss.SearchParametersHNSW(efSearch=breadth)  # type: ignore[attr-defined] # the stubs are partial
             found = self._ask(self.graph, parameters, vector, k, bits)
             if len(found[0]) == k:

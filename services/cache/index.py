@@ -19,6 +19,9 @@ from services.cache.worth import Worths
 
 # A search of fewer vectors takes less time than handing it to a thread (about 0.1 ms).
 _INLINE_COUNT = 1_000
+# Half of what a search of documents keeps in view: only what is near can be reused, and what
+# is near is found early.
+_BREADTH = 64
 # At 384 dimensions about half a gigabyte; see `CACHE_INDEX_COUNT`.
 MOST_COUNT = 250_000
 
@@ -190,7 +193,7 @@ class MeaningIndex:
     def _partition(self, partition: Partition, dimensions: int) -> VectorIndex:
         vectors = self._vectors.get(partition)
         if vectors is None:
-            vectors = self._vectors[partition] = VectorIndex(dimensions)
+            vectors = self._vectors[partition] = VectorIndex(dimensions, breadth=_BREADTH)
         return vectors
 
     def _fits(self, entry: Entry) -> bool:
