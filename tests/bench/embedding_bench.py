@@ -6,10 +6,11 @@ import asyncio
 import importlib.util
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, redirect_stdout
 from pathlib import Path
 
 from libs.clients import Connection
@@ -100,7 +101,10 @@ def _sentence_transformers() -> Way:
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - may be missing
 
     with tempfile.TemporaryDirectory() as folder:
-        if build(["--out", folder, "--with-source"]):
+        # What it says goes where progress goes: `--json` is one object and nothing else.
+        with redirect_stdout(sys.stderr):
+            is_broken = build(["--out", folder, "--with-source"])
+        if is_broken:
             raise RuntimeError("the published files could not be had")
         model = SentenceTransformer(str(Path(folder) / SOURCE), device="cpu")
 
