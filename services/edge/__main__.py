@@ -17,12 +17,15 @@ from libs.clients.answer import AnswerClient
 from libs.clients.health import HealthClient
 from libs.config import ConfigError, load
 from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
-from services.edge.answers import AnswersEndpoint, Rules
-from services.edge.app import make_app
+from services.edge.access.gate import Gate
+from services.edge.access.quotas import Quotas
+from services.edge.answers.asking import Asking, Pace
 from services.edge.config import EdgeConfig
-from services.edge.metrics import EdgeMetrics
-from services.edge.readiness import Readiness
-from services.edge.server import bind, make_server, serve_until
+from services.edge.web.app import make_app
+from services.edge.web.front import Front, Rules
+from services.edge.web.metrics import EdgeMetrics
+from services.edge.web.readiness import Readiness
+from services.edge.web.server import bind, make_server, serve_until
 
 _LOG = logging.getLogger(__name__)
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -52,10 +55,12 @@ async def _serve(config: EdgeConfig, listening: socket.socket) -> None:
     token = config.token.get_secret_value()
     async with Connection.open(config.orchestrator_target, token=token) as orchestrator:
         readiness = Readiness(HealthClient(orchestrator), timeout_s=config.ready_timeout_s)
-        endpoint = AnswersEndpoint(
-            AnswerClient(orchestrator), _rules(config), EdgeMetrics(REGISTRY), time.monotonic
-        )
-        server = make_server(make_app(endpoint, readiness, REGISTRY), grace_s=config.grace_s)
+        metrics, clock = EdgeMetrics(REGISTRY), time.monotonic
+        front = Front(_rules(config), Gate(config.tenant), Quotas(), metrics, clock)
+        pace = Pace(config.max_deadline_s, config.ping_every_s)
+        asking = Asking(AnswerClient(orchestrator), pace, metrics, clock)
+        app = make_app(front, asking.operations(), readiness, REGISTRY)
+        server = make_server(app, grace_s=config.grace_s)
         await serve_until(stopping, server, listening, readiness, config.drain_s)
 
 
@@ -64,12 +69,9 @@ def _rules(config: EdgeConfig) -> Rules:
     if not hosts:
         hosts = _LOCAL_HOSTS if _is_local(config) else None
     return Rules(
-        tenant=config.tenant,
         hosts=hosts,
         max_body_bytes=config.max_body_bytes,
         body_timeout_s=config.body_timeout_s,
-        max_deadline_s=config.max_deadline_s,
-        ping_every_s=config.ping_every_s,
         max_concurrency=config.max_concurrency,
     )
 

@@ -19,6 +19,7 @@ _STATUSES = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 500,  # the edge itself is not known to the mesh
     grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.ALREADY_EXISTS: 409,
@@ -36,11 +37,13 @@ _DETAILS = {
 }
 _TITLES = {
     400: "The request is not valid",
+    401: "Who asks is not known",
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     406: "Not acceptable",
     408: "The request did not arrive in time",
+    409: "In conflict with what is there",
     413: "The request is too large",
     415: "The media type is not supported",
     421: "The request was meant for another host",
@@ -51,6 +54,11 @@ _TITLES = {
 }
 # What the contract calls a field that has another name over HTTP.
 _FIELDS = {"first_text_by": "budget_ms", "request": ""}
+
+
+def title_of(status: int) -> str:
+    """Return what kind of problem a status is."""
+    return _TITLES.get(status, "The request failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,7 @@ class Problem:
     @property
     def title(self) -> str:
         """What kind of problem it is, the same for every one of its status."""
-        return _TITLES.get(self.status, "The request failed")
+        return title_of(self.status)
 
     def members(self) -> dict[str, Any]:
         """Return the problem as a JSON object."""

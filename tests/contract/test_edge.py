@@ -69,11 +69,14 @@ from libs.values import (
     Verdict,
 )
 from libs.wire import event_to, question_from
-from services.edge.answers import AnswersEndpoint, Rules
-from services.edge.app import make_app
-from services.edge.metrics import EdgeMetrics
-from services.edge.readiness import Readiness
-from services.edge.server import bind, make_server
+from services.edge.access.gate import Gate
+from services.edge.access.quotas import Quotas
+from services.edge.answers.asking import Asking, Pace
+from services.edge.web.app import make_app
+from services.edge.web.front import Front, Rules
+from services.edge.web.metrics import EdgeMetrics
+from services.edge.web.readiness import Readiness
+from services.edge.web.server import bind, make_server
 
 SSE = {"Accept": "text/event-stream"}
 ASK = {"question": "Why is the sky blue?"}
@@ -193,24 +196,26 @@ def client(connection: Connection) -> AnswerClient:
 
 
 RULES = Rules(
-    tenant="acme",
     hosts=frozenset({"127.0.0.1"}),
     max_body_bytes=10_000,
     body_timeout_s=0.5,
-    max_deadline_s=300.0,
-    ping_every_s=15.0,
     max_concurrency=8,
 )
+PACE = Pace(max_deadline_s=300.0, ping_every_s=15.0)
 
 
 @asynccontextmanager
-async def edge(connection: Connection, rules: Rules = RULES) -> AsyncIterator[httpx.AsyncClient]:
+async def edge(
+    connection: Connection, rules: Rules = RULES, pace: Pace = PACE
+) -> AsyncIterator[httpx.AsyncClient]:
     """An edge in this process, and an HTTP client of it."""
     registry = CollectorRegistry()
     readiness = Readiness(HealthClient(connection), timeout_s=5)
     metrics = EdgeMetrics(registry)
-    endpoint = AnswersEndpoint(AnswerClient(connection), rules, metrics, time.monotonic)
-    server = make_server(make_app(endpoint, readiness, registry), grace_s=5)
+    front = Front(rules, Gate("acme"), Quotas(), metrics, time.monotonic)
+    asking = Asking(AnswerClient(connection), pace, metrics, time.monotonic)
+    app = make_app(front, asking.operations(), readiness, registry)
+    server = make_server(app, grace_s=5)
     listening = bind("127.0.0.1:0")
     serving_ = asyncio.create_task(server.serve(sockets=[listening]))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -429,7 +434,7 @@ async def test_a_silent_stream_shows_that_it_lives(
     orchestrator.events = ()
     orchestrator.hold.clear()
     async with (
-        edge(connection, replace(RULES, ping_every_s=0.05)) as http,
+        edge(connection, pace=replace(PACE, ping_every_s=0.05)) as http,
         http.stream("POST", "/v1/answers", json=ASK, headers=SSE) as response,
     ):
         lines = response.aiter_lines()
@@ -651,7 +656,7 @@ async def test_without_a_deadline_no_answer_takes_longer_than_the_longest(
     connection: Connection, orchestrator: Orchestrator
 ) -> None:
     orchestrator.hold.clear()
-    async with edge(connection, replace(RULES, max_deadline_s=0.2)) as http:
+    async with edge(connection, pace=replace(PACE, max_deadline_s=0.2)) as http:
         response = await http.post("/v1/answers", json=ASK)
     assert (response.status_code, response.json()["reason"]) == (504, "BUDGET_EXHAUSTED")
 
@@ -702,9 +707,10 @@ async def test_what_was_served_is_counted(http: httpx.AsyncClient) -> None:
     await http.post("/v1/answers", json=ASK, headers=SSE)
     await http.post("/v1/answers", json={})
     text = (await http.get("/metrics")).text
-    assert 'hasten_edge_requests_total{form="application/json",status="200"} 1.0' in text
-    assert 'hasten_edge_requests_total{form="application/json",status="400"} 1.0' in text
-    assert 'hasten_edge_requests_total{form="text/event-stream",status="200"} 1.0' in text
+    counted = 'hasten_edge_requests_total{{form="{}",operation="askQuestion",status="{}"}} 1.0'
+    assert counted.format("application/json", 200) in text
+    assert counted.format("application/json", 400) in text
+    assert counted.format("text/event-stream", 200) in text
     assert 'hasten_edge_answers_total{cache="none",quality="full"} 2.0' in text
     for limit in ("0.7", "1.0", "2.05", "10.0"):
         assert f'hasten_edge_first_text_seconds_bucket{{form="application/json",le="{limit}"}}' in (

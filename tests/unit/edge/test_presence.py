@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from starlette.types import Message
 
-from services.edge.presence import CallerLeftError, while_present
+from services.edge.web.presence import CallerLeftError, while_present
 
 
 async def stays() -> Message:

@@ -5,8 +5,8 @@ from starlette.requests import Request
 
 from libs.config import ConfigError
 from services.edge.problem import ProblemError
-from services.edge.request import check_host
-from services.edge.server import bind
+from services.edge.web.request import check_host
+from services.edge.web.server import bind
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:http", "127.0.0.1:99999", "1.2.3.4:0"])

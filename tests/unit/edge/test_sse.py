@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from services.edge.sse import EventStream, frame
+from services.edge.web.sse import EventStream, frame
 
 
 @settings(deadline=None)  # a busy machine proves nothing

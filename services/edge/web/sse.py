@@ -11,6 +11,7 @@ from typing import Any
 from starlette.types import Send
 
 MEDIA_TYPE = "text/event-stream"
+SCHEMA = {"type": "string", "description": "Server-sent events; each has an id."}
 _PING = b": ping\n\n"
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -15,15 +15,15 @@ class EdgeMetrics:
         self._on = not telemetry_disabled()
         self._requests = Counter(
             "hasten_edge_requests",
-            "Questions that came in, by the form of the answer and the HTTP status; "
+            "Requests that came in, by operation, form of the answer and HTTP status; "
             "499 if the caller left.",
-            ["form", "status"],
+            ["operation", "form", "status"],
             registry=registry,
         )
         self._duration = Histogram(
             "hasten_edge_request_duration_seconds",
-            "Time from a question's arrival to the end of its answer.",
-            ["form"],
+            "Time from a request's arrival to the end of its answer.",
+            ["operation", "form"],
             buckets=names.LATENCY_BUCKETS_S,
             registry=registry,
         )
@@ -41,11 +41,11 @@ class EdgeMetrics:
             registry=registry,
         )
 
-    def request(self, form: str, status: int, duration_s: float) -> None:
-        """Count a question that has ended, well or not."""
+    def request(self, operation: str, form: str, status: int, duration_s: float) -> None:
+        """Count a request that has ended, well or not."""
         if self._on:
-            self._requests.labels(form, str(status)).inc()
-            self._duration.labels(form).observe(duration_s)
+            self._requests.labels(operation, form, str(status)).inc()
+            self._duration.labels(operation, form).observe(duration_s)
 
     def first_text(self, form: str, after_s: float) -> None:
         """Count a first text."""

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from libs.config import ConfigError
-from services.edge.readiness import Readiness
+from services.edge.web.readiness import Readiness
 
 
 class HttpServer(uvicorn.Server):

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field
 
 from libs.values import CacheControl, Filter, Quality, Question, Render, Role, Turn
 from services.edge.problem import Problem, ProblemError
-
-_REASONS = {"json_invalid": "INVALID_JSON", "extra_forbidden": "UNKNOWN_FIELD"}
 
 
 class _Strict(BaseModel):
@@ -64,18 +61,6 @@ class AskBody(_Strict):
     resumable: bool = False
     scope: str = ""
 
-    @classmethod
-    def read(cls, raw: bytes) -> AskBody:
-        """Read a body.
-
-        Raises:
-            ProblemError: it is not JSON, or not a question.
-        """
-        try:
-            return cls.model_validate_json(raw)
-        except ValidationError as error:
-            raise ProblemError(_problem(error.errors(include_input=False)[0])) from error
-
     def question_of(self, tenant_id: str, first_text_by_s: float | None) -> Question:
         """Return the question, asked for a tenant.
 
@@ -117,11 +102,3 @@ class AskBody(_Strict):
                     "output_schema",
                 )
             ) from error
-
-
-def _problem(error: ErrorDetails) -> Problem:
-    reason = _REASONS.get(error["type"], "INVALID_FIELD")
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
-    field = field.removeprefix(".")
-    detail = "the field is not known" if reason == "UNKNOWN_FIELD" else error["msg"]
-    return Problem(400, reason, f"{field}: {detail}" if field else detail, field)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from starlette.requests import ClientDisconnect, Request
 
-from services.edge import sse
-from services.edge.presence import CallerLeftError
 from services.edge.problem import Problem, ProblemError
+from services.edge.web.presence import CallerLeftError
 
 JSON = "application/json"
-_ACCEPTED_AS_JSON = (JSON, "application/*", "*/*")
 # A caller that is still sending would not see the refusal; so much more is read and dropped.
 _DISCARDED = 16
 
@@ -43,21 +42,24 @@ def check_content_type(request: Request) -> None:
         raise ProblemError(Problem(415, "NOT_JSON", detail))
 
 
-def form_of(request: Request) -> str:
+def form_of(request: Request, forms: Sequence[str] = (JSON,)) -> str:
     """Return the media type of the answer: the first that is asked for and that there is.
+
+    Args:
+        request: says what it accepts; without a word the first of `forms`.
+        forms: media types that there are, the default first.
 
     Raises:
         ProblemError: none that is asked for can be sent.
     """
-    accept = request.headers.get("accept") or JSON
+    accept = request.headers.get("accept") or "*/*"
     for asked in accept.lower().split(","):
-        media_type = asked.partition(";")[0].strip()
-        if media_type in (sse.MEDIA_TYPE, "text/*"):
-            return sse.MEDIA_TYPE
-        if media_type in _ACCEPTED_AS_JSON:
-            return JSON
-    detail = f"An answer is sent as {JSON} or as {sse.MEDIA_TYPE}."
-    raise ProblemError(Problem(406, "NOT_ACCEPTABLE", detail))
+        pattern = asked.partition(";")[0].strip()
+        for form in forms:
+            if pattern in (form, form.partition("/")[0] + "/*", "*/*"):
+                return form
+    known = " or as ".join(forms)
+    raise ProblemError(Problem(406, "NOT_ACCEPTABLE", f"An answer is sent as {known}."))
 
 
 async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:

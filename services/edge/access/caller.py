@@ -1,0 +1,46 @@
+"""Who a request is from, and what they may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.edge.problem import Problem, ProblemError
+
+ALL = "*"
+RIGHTS = frozenset({"answers", "documents.read", "documents.write", "jobs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A caller that is known.
+
+    Attributes:
+        tenant_id: whose documents, answers and jobs they may use.
+        name: the key's or the subject's name, for spans and logs; never a secret.
+        rights: what they may do, of `RIGHTS`; `*` is everything.
+        document_scopes: the document scopes that a request may name; `*` is any.
+    """
+
+    tenant_id: str
+    name: str
+    rights: frozenset[str]
+    document_scopes: frozenset[str]
+
+    def require(self, right: str) -> None:
+        """Refuse what this caller may not do.
+
+        Raises:
+            ProblemError: the right is missing.
+        """
+        if right not in self.rights and ALL not in self.rights:
+            raise ProblemError(Problem(403, "MISSING_RIGHT", f"This needs the right {right}."))
+
+    def check_scope(self, scope: str) -> None:
+        """Refuse a document scope that is not this caller's.
+
+        Raises:
+            ProblemError: the scope may not be named.
+        """
+        if scope and scope not in self.document_scopes and ALL not in self.document_scopes:
+            problem = Problem(403, "SCOPE_NOT_ALLOWED", f"scope: {scope} is not yours.", "scope")
+            raise ProblemError(problem)
