@@ -103,6 +103,27 @@ class RunNotFoundError(MeshError):
     reason = "RUN_NOT_FOUND"
 
 
+class JobNotFoundError(MeshError):
+    """The job does not exist, has expired or belongs to another tenant."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "JOB_NOT_FOUND"
+
+
+class IdempotencyKeyReusedError(MeshError):
+    """The key was given before, for something else."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "IDEMPOTENCY_KEY_REUSED"
+
+
+class NotADeadLetterError(MeshError):
+    """Only a job that has failed for good can be tried again."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "NOT_A_DEAD_LETTER"
+
+
 class TraceNotFoundError(MeshError):
     """No stored trace has that id."""
 

@@ -19,6 +19,7 @@ from libs.wire.basics import (
     usage_from,
     usage_to,
 )
+from libs.wire.jobs import job_event_from, job_event_to, job_from, job_to
 from libs.wire.retrieval import document_to
 
 __all__ = [
@@ -33,6 +34,10 @@ __all__ = [
     "event_to",
     "filters_from",
     "filters_to",
+    "job_event_from",
+    "job_event_to",
+    "job_from",
+    "job_to",
     "passage_from",
     "passage_to",
     "question_from",
