@@ -1,0 +1,65 @@
+"""What a kind of job is: an input, and an attempt at what is to be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from services.jobs.kinds.clients import Clients
+
+
+class JobInput(BaseModel):
+    """What a job is given: nothing is converted, and what is not known is refused.
+
+    It comes as JSON and is read by `model_validate_json`, which takes an array for a tuple
+    and a name for an enumeration; plain `model_validate` does not.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+Input = TypeVar("Input", bound=JobInput)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One attempt at one job; attempts count from 1."""
+
+    tenant_id: str
+    job_id: str
+    attempt: int
+    scope: str = ""
+
+
+class Teller(Protocol):
+    """Where an attempt tells of what it does; what is told outlives the attempt."""
+
+    async def progress(self, done: int, total: int, stage: str, message: str = "") -> None:
+        """Tell that `done` of `total` steps are done; what is less than before is not told."""
+
+    async def item(self, key: str, value: Mapping[str, Any]) -> None:
+        """Deliver one partial result, which is kept once for each key."""
+
+    @property
+    def items(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was delivered so far, by this attempt and by earlier ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[Input]):
+    """A kind of job.
+
+    Attributes:
+        name: what callers say.
+        input: what it is given; every limit is in the model.
+        run: makes one attempt and returns the result, which JSON can hold. Cancelling it
+            cancels every call that it has under way. A `MeshError` that it raises says
+            whether another attempt is of use.
+    """
+
+    name: str
+    input: type[Input]
+    run: Callable[[Task, Input, Teller, Clients], Awaitable[Mapping[str, Any]]]
