@@ -2,20 +2,25 @@
 
 from libs.values.account import Account, HopAccount, Piece, PieceKind
 from libs.values.answers import (
+    SHOWN,
     AnswerEvent,
     AnswerState,
     CacheControl,
     CacheHit,
     CacheLayer,
+    CitationPlacement,
     Completed,
     Degradation,
     Event,
     GoAway,
+    Outline,
     Plan,
     PlannedHop,
     Question,
     Render,
     Revised,
+    Section,
+    SectionText,
     Sources,
     StageFinished,
     TextDelta,
@@ -36,6 +41,7 @@ from libs.values.basics import (
 )
 
 __all__ = [
+    "SHOWN",
     "Account",
     "AnswerEvent",
     "AnswerState",
@@ -43,6 +49,7 @@ __all__ = [
     "CacheHit",
     "CacheLayer",
     "Citation",
+    "CitationPlacement",
     "Completed",
     "Degradation",
     "Event",
@@ -51,6 +58,7 @@ __all__ = [
     "GoAway",
     "HopAccount",
     "ModelTier",
+    "Outline",
     "Passage",
     "Piece",
     "PieceKind",
@@ -61,6 +69,8 @@ __all__ = [
     "Render",
     "Revised",
     "Role",
+    "Section",
+    "SectionText",
     "SourceVersion",
     "Sources",
     "StageFinished",

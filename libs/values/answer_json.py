@@ -15,13 +15,16 @@ from libs.values import (
     Event,
     GoAway,
     HopAccount,
+    Outline,
     Plan,
     PlannedHop,
     Revised,
+    SectionText,
     Sources,
     StageFinished,
     TextDelta,
 )
+from libs.values.sections import Sections
 
 
 @dataclass(slots=True)
@@ -32,6 +35,7 @@ class WholeAnswer:
     sources: Sources | None = None
     completed: Completed | None = None
     texts: list[str] = field(default_factory=list)
+    sections: Sections = field(default_factory=Sections)
     citations: list[Citation] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
@@ -43,21 +47,36 @@ class WholeAnswer:
                 self.sources = event
             case TextDelta(text):
                 self.texts.append(text)
+            case SectionText():
+                self.sections.write(event)
+            case Outline():
+                self.sections.open(event)
             case Citation():
                 self.citations.append(event)
             case Revised():
                 self.texts.clear()
+                self.sections.clear()
                 self.citations.clear()
             case Completed():
                 self.completed = event
             case StageFinished() | GoAway():
                 pass
 
+    @property
+    def text(self) -> str:
+        """The whole text so far."""
+        return self.sections.text() if self.sections else "".join(self.texts)
+
+    @property
+    def placed(self) -> list[Citation]:
+        """The citations, with offsets into the whole text."""
+        return self.sections.placed(self.citations) if self.sections else self.citations
+
     def members(self, completed: Completed) -> dict[str, Any]:
         """Return the answer that `completed` ended as one JSON object."""
         return {
-            "answer": "".join(self.texts),
-            "citations": [asdict(each) for each in self.citations],
+            "answer": self.text,
+            "citations": [asdict(each) for each in self.placed],
             "sources": [asdict(each) for each in self.sources.passages] if self.sources else [],
             **_end(completed, self.plan),
             "trace_id": self.plan.trace_id if self.plan else "",
@@ -75,6 +94,8 @@ _NAMES: dict[type[Event], str] = {
     StageFinished: "stage",
     Sources: "sources",
     TextDelta: "text",
+    Outline: "outline",
+    SectionText: "section.text",
     Citation: "citation",
     Revised: "revised",
     GoAway: "goaway",
@@ -133,6 +154,7 @@ def _end(completed: Completed, plan: Plan | None) -> dict[str, Any]:
         "degradations": _degradations(completed.degradations),
         "cache": _cache(completed.cache_hit),
         "followed_run_id": completed.followed_run_id or None,
+        "job_id": completed.job_id or None,
         "model": completed.model,
         "usage": asdict(completed.usage) if completed.usage else None,
         "latency": _latency(completed.account, plan),

@@ -35,6 +35,15 @@ class Render(IntEnum):
     UNSPECIFIED = 0
     TOKEN = 1
     BLOCK = 2
+    OUTLINE = 3
+
+
+class CitationPlacement(IntEnum):
+    """Where citations stand among the text."""
+
+    UNSPECIFIED = 0
+    INLINE = 1
+    AFTER = 2
 
 
 class AnswerState(IntEnum):
@@ -45,6 +54,7 @@ class AnswerState(IntEnum):
     PARTIAL = 2
     UNSUPPORTED = 3
     REFUSED = 4
+    DEFERRED = 5
 
 
 class CacheLayer(IntEnum):
@@ -81,6 +91,7 @@ class Question:
     output_schema: str = ""
     resumable: bool = False
     scope: str = ""
+    citation_placement: CitationPlacement = CitationPlacement.INLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +154,31 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A section of an answer, by its heading."""
+
+    section_id: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The skeleton of an answer, before its sections are filled."""
+
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SectionText:
+    """A piece of one section's text."""
+
+    section_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Revised:
-    """All text and citations sent so far are withdrawn."""
+    """All text, sections and citations sent so far are withdrawn."""
 
     reason: str
 
@@ -182,9 +216,25 @@ class Completed:
     usage: Usage | None = None
     cache_hit: CacheHit | None = None
     followed_run_id: str = ""
+    job_id: str = ""
 
 
-Event = Plan | StageFinished | Sources | TextDelta | Citation | Revised | GoAway | Completed
+Event = (
+    Plan
+    | StageFinished
+    | Sources
+    | TextDelta
+    | Outline
+    | SectionText
+    | Citation
+    | Revised
+    | GoAway
+    | Completed
+)
+
+
+SHOWN = (TextDelta, Outline, SectionText)
+"""What a reader sees of the answer itself: the first of these is its first text."""
 
 
 @dataclass(frozen=True, slots=True)

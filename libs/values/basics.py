@@ -111,6 +111,7 @@ class Citation:
     start_offset: int
     end_offset: int
     answer_offset: int
+    section_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

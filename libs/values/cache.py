@@ -86,7 +86,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to keep; its events are `Sources`, `TextDelta` and `Citation` alone.
+    """An answer to keep; its events are sources, text, sections and citations alone.
 
     Attributes:
         made_in_s: how long it took to make it.

@@ -13,17 +13,21 @@ from libs.values import (
     CacheHit,
     CacheLayer,
     Citation,
+    CitationPlacement,
     Completed,
     Degradation,
     Event,
     FinishReason,
     GoAway,
+    Outline,
     Plan,
     PlannedHop,
     Quality,
     Question,
     Render,
     Revised,
+    Section,
+    SectionText,
     Sources,
     StageFinished,
     TextDelta,
@@ -61,6 +65,7 @@ def question_to(question: Question) -> pb.StreamAnswerRequest:
         output_schema=question.output_schema,
         resumable=question.resumable,
         scope=question.scope,
+        citation_placement=int(question.citation_placement),  # type: ignore[arg-type]
     )
     if question.first_text_by_s is not None:
         request.first_text_by.CopyFrom(duration(question.first_text_by_s))
@@ -74,6 +79,7 @@ def question_from(request: pb.StreamAnswerRequest) -> Question:
         InvalidFieldError: an enum has a value that this version does not know.
     """
     by_s = seconds(request.first_text_by) if request.HasField("first_text_by") else None
+    placement = enumeration(CitationPlacement, request.citation_placement, "citation_placement")
     return Question(
         tenant_id=request.tenant_id,
         question=request.question,
@@ -88,6 +94,7 @@ def question_from(request: pb.StreamAnswerRequest) -> Question:
         output_schema=request.output_schema,
         resumable=request.resumable,
         scope=request.scope,
+        citation_placement=placement or CitationPlacement.INLINE,
     )
 
 
@@ -182,6 +189,21 @@ def _sources_from(message: pb.Sources) -> Sources:
     return Sources(passages, message.index_version, message.stage)
 
 
+def _outline_to(outline: Outline) -> pb.Outline:
+    sections = (
+        pb.Section(section_id=each.section_id, title=each.title) for each in outline.sections
+    )
+    return pb.Outline(sections=sections)
+
+
+def _outline_from(message: pb.Outline) -> Outline:
+    return Outline(tuple(Section(each.section_id, each.title) for each in message.sections))
+
+
+def _section_text_to(piece: SectionText) -> pb.SectionText:
+    return pb.SectionText(section_id=piece.section_id, text=piece.text)
+
+
 def _completed_to(completed: Completed) -> pb.Completed:
     message = pb.Completed(
         finish_reason=int(completed.finish_reason),  # type: ignore[arg-type]
@@ -191,6 +213,7 @@ def _completed_to(completed: Completed) -> pb.Completed:
         model=completed.model,
         account=account_to(completed.account),
         followed_run_id=completed.followed_run_id,
+        job_id=completed.job_id,
     )
     if completed.usage is not None:
         message.usage.CopyFrom(usage_to(completed.usage))
@@ -210,6 +233,7 @@ def _completed_from(message: pb.Completed) -> Completed:
         usage=usage_from(message.usage) if message.HasField("usage") else None,
         cache_hit=_hit_from(message.cache_hit) if message.HasField("cache_hit") else None,
         followed_run_id=message.followed_run_id,
+        job_id=message.job_id,
     )
 
 
@@ -242,6 +266,8 @@ _TO: dict[type[Event], tuple[str, Callable[[Any], Any]]] = {
     StageFinished: ("stage_finished", _stage_to),
     Sources: ("sources", _sources_to),
     TextDelta: ("text_delta", lambda delta: pb.TextDelta(text=delta.text)),
+    Outline: ("outline", _outline_to),
+    SectionText: ("section_text", _section_text_to),
     Citation: ("citation", citation_to),
     Revised: ("revised", lambda revised: pb.Revised(reason=revised.reason)),
     GoAway: ("go_away", lambda away: pb.GoAway(time_left=duration(away.time_left_s))),
@@ -252,6 +278,8 @@ _FROM: dict[str, Callable[[Any], Event]] = {
     "stage_finished": _stage_from,
     "sources": _sources_from,
     "text_delta": lambda message: TextDelta(message.text),
+    "outline": _outline_from,
+    "section_text": lambda message: SectionText(message.section_id, message.text),
     "citation": citation_from,
     "revised": lambda message: Revised(message.reason),
     "go_away": lambda message: GoAway(seconds(message.time_left)),

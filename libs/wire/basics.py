@@ -138,6 +138,7 @@ def citation_to(citation: Citation) -> pb.Citation:
         start_offset=citation.start_offset,
         end_offset=citation.end_offset,
         answer_offset=citation.answer_offset,
+        section_id=citation.section_id,
     )
 
 
@@ -150,6 +151,7 @@ def citation_from(message: pb.Citation) -> Citation:
         message.start_offset,
         message.end_offset,
         message.answer_offset,
+        message.section_id,
     )
 
 

@@ -56,7 +56,7 @@ from services.cache.vectors import unpacked
 
 # What one message of a replayed answer holds; a larger event has a message of its own.
 PAGE_BYTES = 32 * 1024
-_REPLAYED = ("sources", "text_delta", "citation")
+_REPLAYED = ("sources", "text_delta", "outline", "section_text", "citation")
 Kind = TypeVar("Kind", bound=IntEnum)
 
 
@@ -284,7 +284,7 @@ def _pages_from(events: Iterable[answer_pb.AnswerEvent]) -> tuple[bytes, ...]:
     for number, event in enumerate(events):
         kind = event.WhichOneof("event")
         if kind not in _REPLAYED:
-            problem = f"must be Sources, TextDelta or Citation, is {kind or 'nothing known'}"
+            problem = f"must be part of an answer, is {kind or 'nothing known'}"
             raise InvalidFieldError(f"events[{number}]", problem)
         size += event.ByteSize()
         if size >= PAGE_BYTES:
@@ -333,6 +333,8 @@ def told_of(pages: Iterable[bytes]) -> Told:
         for event in pb.LookupAnswerResponse.FromString(page).events:
             if event.HasField("text_delta"):
                 text.append(event.text_delta.text)
+            elif event.HasField("section_text"):
+                text.append(event.section_text.text)
             elif event.HasField("citation"):
                 place = event.citation
                 cited.add((place.document_id, place.start_offset, place.end_offset))

@@ -7,7 +7,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.values import CacheControl, Filter, Quality, Question, Render, Role, Turn
+from libs.values import (
+    CacheControl,
+    CitationPlacement,
+    Filter,
+    Quality,
+    Question,
+    Render,
+    Role,
+    Turn,
+)
 from services.edge.problem import Problem, ProblemError
 
 
@@ -56,7 +65,8 @@ class AskBody(_Strict):
         | None
     ) = None
     cache_control: Literal["default", "bypass", "no-store", "only-if-cached", "refresh"] = "default"
-    render: Literal["token", "block"] = "token"
+    render: Literal["token", "block", "outline"] = "token"
+    citation_placement: Literal["inline", "after"] = "inline"
     output_schema: dict[str, Any] | None = None
     resumable: bool = False
     scope: str = ""
@@ -86,6 +96,7 @@ class AskBody(_Strict):
             output_schema=self._schema(),
             resumable=self.resumable,
             scope=self.scope,
+            citation_placement=CitationPlacement[self.citation_placement.upper()],
         )
 
     def _schema(self) -> str:

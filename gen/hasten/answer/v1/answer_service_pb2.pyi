@@ -64,7 +64,13 @@ class _RenderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Render.ValueTy
     RENDER_TOKEN: _Render.ValueType  # 1
     """As it comes."""
     RENDER_BLOCK: _Render.ValueType  # 2
-    """Whole sentences and paragraphs."""
+    """Whole sentences, list items, rows of tables and blocks of code. What has not grown
+    for a second is sent as far as it goes, and no block has more than 2,000 characters.
+    """
+    RENDER_OUTLINE: _Render.ValueType  # 3
+    """A skeleton of headings, and then what fills it: `Outline` and `SectionText` in place
+    of `TextDelta`. It is another answer than one without headings.
+    """
 
 class Render(_Render, metaclass=_RenderEnumTypeWrapper):
     """How text is cut into events."""
@@ -74,8 +80,38 @@ RENDER_UNSPECIFIED: Render.ValueType  # 0
 RENDER_TOKEN: Render.ValueType  # 1
 """As it comes."""
 RENDER_BLOCK: Render.ValueType  # 2
-"""Whole sentences and paragraphs."""
+"""Whole sentences, list items, rows of tables and blocks of code. What has not grown
+for a second is sent as far as it goes, and no block has more than 2,000 characters.
+"""
+RENDER_OUTLINE: Render.ValueType  # 3
+"""A skeleton of headings, and then what fills it: `Outline` and `SectionText` in place
+of `TextDelta`. It is another answer than one without headings.
+"""
 Global___Render: _TypeAlias = Render  # noqa: Y015
+
+class _CitationPlacement:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CitationPlacementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CitationPlacement.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CITATION_PLACEMENT_UNSPECIFIED: _CitationPlacement.ValueType  # 0
+    """As `CITATION_PLACEMENT_INLINE`."""
+    CITATION_PLACEMENT_INLINE: _CitationPlacement.ValueType  # 1
+    """Each after the text that it supports."""
+    CITATION_PLACEMENT_AFTER: _CitationPlacement.ValueType  # 2
+    """All of them after the text, together."""
+
+class CitationPlacement(_CitationPlacement, metaclass=_CitationPlacementEnumTypeWrapper):
+    """Where citations stand among the text."""
+
+CITATION_PLACEMENT_UNSPECIFIED: CitationPlacement.ValueType  # 0
+"""As `CITATION_PLACEMENT_INLINE`."""
+CITATION_PLACEMENT_INLINE: CitationPlacement.ValueType  # 1
+"""Each after the text that it supports."""
+CITATION_PLACEMENT_AFTER: CitationPlacement.ValueType  # 2
+"""All of them after the text, together."""
+Global___CitationPlacement: _TypeAlias = CitationPlacement  # noqa: Y015
 
 class _AnswerState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -93,6 +129,8 @@ class _AnswerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerSta
     """Whole, but without any source behind it."""
     ANSWER_STATE_REFUSED: _AnswerState.ValueType  # 4
     """No answer; the text says why."""
+    ANSWER_STATE_DEFERRED: _AnswerState.ValueType  # 5
+    """No answer here: a job makes it (`Completed.job_id`)."""
 
 class AnswerState(_AnswerState, metaclass=_AnswerStateEnumTypeWrapper):
     """What an answer is worth."""
@@ -107,6 +145,8 @@ ANSWER_STATE_UNSUPPORTED: AnswerState.ValueType  # 3
 """Whole, but without any source behind it."""
 ANSWER_STATE_REFUSED: AnswerState.ValueType  # 4
 """No answer; the text says why."""
+ANSWER_STATE_DEFERRED: AnswerState.ValueType  # 5
+"""No answer here: a job makes it (`Completed.job_id`)."""
 Global___AnswerState: _TypeAlias = AnswerState  # noqa: Y015
 
 class _CacheLayer:
@@ -216,6 +256,7 @@ class StreamAnswerRequest(_message.Message):
     OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
     RESUMABLE_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    CITATION_PLACEMENT_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. Whose documents and answers may be used; 1 to 64 characters of
     letters, digits, `-`, `_` and `.`.
@@ -233,7 +274,9 @@ class StreamAnswerRequest(_message.Message):
     cache_control: Global___CacheControl.ValueType
     """Optional. How the cache may be used. Defaults to reading and storing."""
     render: Global___Render.ValueType
-    """Optional. How the text is cut into events. Defaults to `RENDER_TOKEN`."""
+    """Optional. How the text is cut into events. Defaults to `RENDER_TOKEN`. An answer
+    to an output schema has no outline.
+    """
     output_schema: _builtins.str
     """Optional. A JSON Schema, at most 16,384 bytes, that the answer must satisfy.
     An answer that does not is sent, marked `FINISH_REASON_INVALID_OUTPUT` and
@@ -245,6 +288,8 @@ class StreamAnswerRequest(_message.Message):
     """Optional. The access scope: besides documents without a scope, those of this
     one may be used. Answers are never shared between scopes.
     """
+    citation_placement: Global___CitationPlacement.ValueType
+    """Optional. Where citations stand. Defaults to `CITATION_PLACEMENT_INLINE`."""
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Turn]:
         """Optional. The conversation so far, oldest first, at most 50 turns."""
@@ -275,10 +320,11 @@ class StreamAnswerRequest(_message.Message):
         output_schema: _builtins.str = ...,
         resumable: _builtins.bool = ...,
         scope: _builtins.str = ...,
+        citation_placement: Global___CitationPlacement.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_text_by", b"first_text_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_control", b"cache_control", "collection", b"collection", "filters", b"filters", "first_text_by", b"first_text_by", "history", b"history", "minimum_quality", b"minimum_quality", "output_schema", b"output_schema", "policy", b"policy", "question", b"question", "render", b"render", "resumable", b"resumable", "scope", b"scope", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_control", b"cache_control", "citation_placement", b"citation_placement", "collection", b"collection", "filters", b"filters", "first_text_by", b"first_text_by", "history", b"history", "minimum_quality", b"minimum_quality", "output_schema", b"output_schema", "policy", b"policy", "question", b"question", "render", b"render", "resumable", b"resumable", "scope", b"scope", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -477,6 +523,8 @@ class AnswerEvent(_message.Message):
     REVISED_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
+    OUTLINE_FIELD_NUMBER: _builtins.int
+    SECTION_TEXT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the run, from 1, without gaps."""
     @_builtins.property
@@ -493,7 +541,7 @@ class AnswerEvent(_message.Message):
 
     @_builtins.property
     def text_delta(self) -> Global___TextDelta:
-        """More text."""
+        """More text; never in an answer with an outline."""
 
     @_builtins.property
     def citation(self) -> _common_pb2.Citation:
@@ -511,6 +559,14 @@ class AnswerEvent(_message.Message):
     def completed(self) -> Global___Completed:
         """The end."""
 
+    @_builtins.property
+    def outline(self) -> Global___Outline:
+        """The headings of an answer that comes section by section."""
+
+    @_builtins.property
+    def section_text(self) -> Global___SectionText:
+        """More text of one section."""
+
     def __init__(
         self,
         *,
@@ -523,12 +579,14 @@ class AnswerEvent(_message.Message):
         revised: Global___Revised | None = ...,
         go_away: Global___GoAway | None = ...,
         completed: Global___Completed | None = ...,
+        outline: Global___Outline | None = ...,
+        section_text: Global___SectionText | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "completed", b"completed", "event", b"event", "go_away", b"go_away", "plan", b"plan", "revised", b"revised", "sources", b"sources", "stage_finished", b"stage_finished", "text_delta", b"text_delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "completed", b"completed", "event", b"event", "go_away", b"go_away", "outline", b"outline", "plan", b"plan", "revised", b"revised", "section_text", b"section_text", "sources", b"sources", "stage_finished", b"stage_finished", "text_delta", b"text_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "completed", b"completed", "event", b"event", "go_away", b"go_away", "plan", b"plan", "revised", b"revised", "sequence", b"sequence", "sources", b"sources", "stage_finished", b"stage_finished", "text_delta", b"text_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "completed", b"completed", "event", b"event", "go_away", b"go_away", "outline", b"outline", "plan", b"plan", "revised", b"revised", "section_text", b"section_text", "sequence", b"sequence", "sources", b"sources", "stage_finished", b"stage_finished", "text_delta", b"text_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["plan", "stage_finished", "sources", "text_delta", "citation", "revised", "go_away", "completed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["plan", "stage_finished", "sources", "text_delta", "citation", "revised", "go_away", "completed", "outline", "section_text"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -739,8 +797,90 @@ class TextDelta(_message.Message):
 Global___TextDelta: _TypeAlias = TextDelta  # noqa: Y015
 
 @_typing.final
+class Outline(_message.Message):
+    """The skeleton of an answer, before its sections are filled (`RENDER_OUTLINE`). A later
+    one takes the place of an earlier one and begins with the same sections.
+
+    The whole text of such an answer is Markdown: for each section in this order that has
+    text, its title as a heading of the second level, an empty line, and its text; an empty
+    line between sections.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Section]:
+        """The sections, in the order in which they are read."""
+
+    def __init__(
+        self,
+        *,
+        sections: _abc.Iterable[Global___Section] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sections", b"sections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Outline: _TypeAlias = Outline  # noqa: Y015
+
+@_typing.final
+class Section(_message.Message):
+    """A section of an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECTION_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    section_id: _builtins.str
+    """Name of the section in this answer, such as `s1`."""
+    title: _builtins.str
+    """Its heading: one line, without marks."""
+    def __init__(
+        self,
+        *,
+        section_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["section_id", b"section_id", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Section: _TypeAlias = Section  # noqa: Y015
+
+@_typing.final
+class SectionText(_message.Message):
+    """A piece of one section's text: in order within the section, in any order across them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECTION_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    section_id: _builtins.str
+    """The section, as an `Outline` before it has named it."""
+    text: _builtins.str
+    """The piece; whole characters."""
+    def __init__(
+        self,
+        *,
+        section_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["section_id", b"section_id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SectionText: _TypeAlias = SectionText  # noqa: Y015
+
+@_typing.final
 class Revised(_message.Message):
-    """All text and citations sent before this event are withdrawn; the new text
+    """All text, sections and citations sent before this event are withdrawn; the new text
     follows from its beginning.
     """
 
@@ -803,6 +943,7 @@ class Completed(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     CACHE_HIT_FIELD_NUMBER: _builtins.int
     FOLLOWED_RUN_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
     finish_reason: _common_pb2.FinishReason.ValueType
     """Why the text ended."""
     answer_state: Global___AnswerState.ValueType
@@ -816,6 +957,8 @@ class Completed(_message.Message):
     this run followed that one. Empty if this run made its answer itself or found
     it in the cache.
     """
+    job_id: _builtins.str
+    """The job that the question has become, for `JobsService`. Empty if it has not."""
     @_builtins.property
     def degradations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degradation]:
         """What fell short of the full answer, and why."""
@@ -846,10 +989,11 @@ class Completed(_message.Message):
         account: Global___Account | None = ...,
         cache_hit: Global___CacheHit | None = ...,
         followed_run_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cache_hit", b"cache_hit", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answer_state", b"answer_state", "cache_hit", b"cache_hit", "degradations", b"degradations", "finish_reason", b"finish_reason", "followed_run_id", b"followed_run_id", "model", b"model", "quality", b"quality", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answer_state", b"answer_state", "cache_hit", b"cache_hit", "degradations", b"degradations", "finish_reason", b"finish_reason", "followed_run_id", b"followed_run_id", "job_id", b"job_id", "model", b"model", "quality", b"quality", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1041,7 +1185,8 @@ class HopAccount(_message.Message):
     hop: _builtins.str
     """Name of the hop: `cache.exact`, `flight` (the same question in another run),
     `rewriting` (a follow-up is made to stand alone), `embedding`, `cache.semantic`,
-    `retrieval`, `cache.prompt`, `generation`, `replay` (a stored answer at a pace).
+    `retrieval`, `cache.prompt`, `generation`, `replay` (a stored answer at a pace), `job`
+    (the question becomes a job).
     """
     outcome: _builtins.str
     """What came of it: `ok`, `hit`, `miss`, `cancelled`, or a reason of failure."""

@@ -370,8 +370,8 @@ class FindAnswerResponse(_message.Message):
 
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_answer_service_pb2.AnswerEvent]:
-        """All events of the stored answer, in order: `Sources`, `TextDelta`, `Citation`. None
-        if `final` is false.
+        """All events of the stored answer, in order: `Sources`, `TextDelta`, `Outline`,
+        `SectionText`, `Citation`. None if `final` is false.
         """
 
     def __init__(
@@ -561,8 +561,9 @@ class StoreAnswerRequest(_message.Message):
 
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_answer_service_pb2.AnswerEvent]:
-        """Required. The answer's events, to be replayed as they are: `Sources`,
-        `TextDelta`, `Citation`; together at most 1 MiB, if the server is not set otherwise.
+        """Required. The answer's events, to be replayed as they are: `Sources`, `TextDelta`,
+        `Outline`, `SectionText`, `Citation`; together at most 1 MiB, if the server is not
+        set otherwise.
         """
 
     @_builtins.property

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhasten/common/v1/common.proto\x12\x10hasten.common.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9c\x01\n\x06Timing\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63ompute\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05model\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nbatch_size\x18\x04 \x01(\x05\"%\n\x06\x46ilter\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x61ny_of\x18\x02 \x03(\t\":\n\x04Turn\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.hasten.common.v1.Role\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xc0\x01\n\x07Passage\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x18\n\x10\x64ocument_version\x18\x03 \x01(\x03\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0f\n\x07heading\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x14\n\x0cstart_offset\x18\x07 \x01(\x03\x12\x12\n\nend_offset\x18\x08 \x01(\x03\x12\x0b\n\x03uri\x18\t \x01(\t\x12\r\n\x05score\x18\n \x01(\x02\"\x8a\x01\n\x08\x43itation\x12\x14\n\x0csource_index\x18\x01 \x01(\x05\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x12\n\ncited_text\x18\x03 \x01(\t\x12\x14\n\x0cstart_offset\x18\x04 \x01(\x03\x12\x12\n\nend_offset\x18\x05 \x01(\x03\x12\x15\n\ranswer_offset\x18\x06 \x01(\x05\"k\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x03 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x04 \x01(\x03*?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x12\n\x0eROLE_ASSISTANT\x10\x02*\x89\x02\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fQUALITY_REFUSAL\x10\n\x12\x17\n\x13QUALITY_UNSUPPORTED\x10\x14\x12\x1e\n\x1aQUALITY_EXTRACTIVE_LEXICAL\x10\x1e\x12\x16\n\x12QUALITY_EXTRACTIVE\x10(\x12\x18\n\x14QUALITY_FAST_LEXICAL\x10-\x12\x10\n\x0cQUALITY_FAST\x10\x32\x12\x19\n\x15QUALITY_BRIEF_LEXICAL\x10\x37\x12\x13\n\x0fQUALITY_LEXICAL\x10<\x12\x11\n\rQUALITY_BRIEF\x10P\x12\x10\n\x0cQUALITY_FULL\x10Z*l\n\tModelTier\x12\x1a\n\x16MODEL_TIER_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_TIER_BEST\x10\x01\x12\x13\n\x0fMODEL_TIER_FAST\x10\x02\x12\x19\n\x15MODEL_TIER_EXTRACTIVE\x10\x03*\xb6\x02\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46INISH_REASON_END_TURN\x10\x01\x12\x1f\n\x1b\x46INISH_REASON_STOP_SEQUENCE\x10\x02\x12\x1c\n\x18\x46INISH_REASON_MAX_TOKENS\x10\x03\x12\x19\n\x15\x46INISH_REASON_REFUSAL\x10\x04\x12\x18\n\x14\x46INISH_REASON_BUDGET\x10\x05\x12\x19\n\x15\x46INISH_REASON_STOPPED\x10\x06\x12\x1b\n\x17\x46INISH_REASON_NO_ANSWER\x10\x07\x12\x1d\n\x19\x46INISH_REASON_INTERRUPTED\x10\x08\x12 \n\x1c\x46INISH_REASON_INVALID_OUTPUT\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhasten/common/v1/common.proto\x12\x10hasten.common.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9c\x01\n\x06Timing\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63ompute\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05model\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nbatch_size\x18\x04 \x01(\x05\"%\n\x06\x46ilter\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x61ny_of\x18\x02 \x03(\t\":\n\x04Turn\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.hasten.common.v1.Role\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xc0\x01\n\x07Passage\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x18\n\x10\x64ocument_version\x18\x03 \x01(\x03\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0f\n\x07heading\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x14\n\x0cstart_offset\x18\x07 \x01(\x03\x12\x12\n\nend_offset\x18\x08 \x01(\x03\x12\x0b\n\x03uri\x18\t \x01(\t\x12\r\n\x05score\x18\n \x01(\x02\"\x9e\x01\n\x08\x43itation\x12\x14\n\x0csource_index\x18\x01 \x01(\x05\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x12\n\ncited_text\x18\x03 \x01(\t\x12\x14\n\x0cstart_offset\x18\x04 \x01(\x03\x12\x12\n\nend_offset\x18\x05 \x01(\x03\x12\x15\n\ranswer_offset\x18\x06 \x01(\x05\x12\x12\n\nsection_id\x18\x07 \x01(\t\"k\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x03 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x04 \x01(\x03*?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x12\n\x0eROLE_ASSISTANT\x10\x02*\x89\x02\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fQUALITY_REFUSAL\x10\n\x12\x17\n\x13QUALITY_UNSUPPORTED\x10\x14\x12\x1e\n\x1aQUALITY_EXTRACTIVE_LEXICAL\x10\x1e\x12\x16\n\x12QUALITY_EXTRACTIVE\x10(\x12\x18\n\x14QUALITY_FAST_LEXICAL\x10-\x12\x10\n\x0cQUALITY_FAST\x10\x32\x12\x19\n\x15QUALITY_BRIEF_LEXICAL\x10\x37\x12\x13\n\x0fQUALITY_LEXICAL\x10<\x12\x11\n\rQUALITY_BRIEF\x10P\x12\x10\n\x0cQUALITY_FULL\x10Z*l\n\tModelTier\x12\x1a\n\x16MODEL_TIER_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_TIER_BEST\x10\x01\x12\x13\n\x0fMODEL_TIER_FAST\x10\x02\x12\x19\n\x15MODEL_TIER_EXTRACTIVE\x10\x03*\xb6\x02\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46INISH_REASON_END_TURN\x10\x01\x12\x1f\n\x1b\x46INISH_REASON_STOP_SEQUENCE\x10\x02\x12\x1c\n\x18\x46INISH_REASON_MAX_TOKENS\x10\x03\x12\x19\n\x15\x46INISH_REASON_REFUSAL\x10\x04\x12\x18\n\x14\x46INISH_REASON_BUDGET\x10\x05\x12\x19\n\x15\x46INISH_REASON_STOPPED\x10\x06\x12\x1b\n\x17\x46INISH_REASON_NO_ANSWER\x10\x07\x12\x1d\n\x19\x46INISH_REASON_INTERRUPTED\x10\x08\x12 \n\x1c\x46INISH_REASON_INVALID_OUTPUT\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hasten.common.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=786
-  _globals['_ROLE']._serialized_end=849
-  _globals['_QUALITY']._serialized_start=852
-  _globals['_QUALITY']._serialized_end=1117
-  _globals['_MODELTIER']._serialized_start=1119
-  _globals['_MODELTIER']._serialized_end=1227
-  _globals['_FINISHREASON']._serialized_start=1230
-  _globals['_FINISHREASON']._serialized_end=1540
+  _globals['_ROLE']._serialized_start=806
+  _globals['_ROLE']._serialized_end=869
+  _globals['_QUALITY']._serialized_start=872
+  _globals['_QUALITY']._serialized_end=1137
+  _globals['_MODELTIER']._serialized_start=1139
+  _globals['_MODELTIER']._serialized_end=1247
+  _globals['_FINISHREASON']._serialized_start=1250
+  _globals['_FINISHREASON']._serialized_end=1560
   _globals['_TIMING']._serialized_start=84
   _globals['_TIMING']._serialized_end=240
   _globals['_FILTER']._serialized_start=242
@@ -49,7 +49,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PASSAGE']._serialized_start=342
   _globals['_PASSAGE']._serialized_end=534
   _globals['_CITATION']._serialized_start=537
-  _globals['_CITATION']._serialized_end=675
-  _globals['_USAGE']._serialized_start=677
-  _globals['_USAGE']._serialized_end=784
+  _globals['_CITATION']._serialized_end=695
+  _globals['_USAGE']._serialized_start=697
+  _globals['_USAGE']._serialized_end=804
 # @@protoc_insertion_point(module_scope)

@@ -355,6 +355,7 @@ class Citation(_message.Message):
     START_OFFSET_FIELD_NUMBER: _builtins.int
     END_OFFSET_FIELD_NUMBER: _builtins.int
     ANSWER_OFFSET_FIELD_NUMBER: _builtins.int
+    SECTION_ID_FIELD_NUMBER: _builtins.int
     source_index: _builtins.int
     """Index of the source in the list of `Sources`, from 0."""
     document_id: _builtins.str
@@ -369,6 +370,10 @@ class Citation(_message.Message):
     """Position in the answer's text, in code points, that the citation supports:
     the text before it, back to the previous citation.
     """
+    section_id: _builtins.str
+    """The section in whose text `answer_offset` counts. Empty in an answer without an
+    outline.
+    """
     def __init__(
         self,
         *,
@@ -378,10 +383,11 @@ class Citation(_message.Message):
         start_offset: _builtins.int = ...,
         end_offset: _builtins.int = ...,
         answer_offset: _builtins.int = ...,
+        section_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_offset", b"answer_offset", "cited_text", b"cited_text", "document_id", b"document_id", "end_offset", b"end_offset", "source_index", b"source_index", "start_offset", b"start_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_offset", b"answer_offset", "cited_text", b"cited_text", "document_id", b"document_id", "end_offset", b"end_offset", "section_id", b"section_id", "source_index", b"source_index", "start_offset", b"start_offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
