@@ -8,6 +8,9 @@ from typing import Any
 
 from grpc import aio
 
+from libs.clients.rotating import RotatingChannel
+from libs.tls import Watched
+
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
 # By the load that servers report in a trailer of each response (ORCA); without such reports
@@ -61,7 +64,11 @@ _APART = (("grpc.use_local_subchannel_pool", 1),)
 
 
 def open_channel(
-    target: str, options: Sequence[tuple[str, Any]] = (), *, apart: bool = False
+    target: str,
+    options: Sequence[tuple[str, Any]] = (),
+    *,
+    apart: bool = False,
+    tls: Watched | None = None,
 ) -> aio.Channel:
     """Return a channel that connects when it is first used.
 
@@ -69,10 +76,14 @@ def open_channel(
         target: `host:port`, `ipv4:a:p,b:p` for several backends, or any name gRPC resolves.
         options: over those that every channel has.
         apart: True to share no connection with another channel to the same target.
+        tls: the certificate to show; None speaks in plain text.
     """
     # One value for each: of two gRPC takes the first.
     merged = dict((*_OPTIONS, *(_APART if apart else ()), *options))
-    return aio.insecure_channel(target, options=list(merged.items()))
+    given = list(merged.items())
+    if tls is None:
+        return aio.insecure_channel(target, options=given)
+    return RotatingChannel(tls, lambda shown: aio.secure_channel(target, shown, options=given))
 
 
 def count_backends(target: str) -> int | None:

@@ -20,6 +20,7 @@ from libs.clients.channel import count_backends, open_channel
 from libs.errors import from_rpc_error
 from libs.resilience import Allowance, Breaker
 from libs.telemetry import names
+from libs.tls import Watched
 
 # Second attempts before any first one has paid for them: what may be in flight at one of a
 # few backends when it dies.
@@ -76,6 +77,7 @@ class Connection:
         options: Sequence[tuple[str, Any]] = (),
         allowance: Allowance | None = None,
         backend_count: int | None = None,
+        tls: Watched | None = None,
     ) -> Self:
         """Open a channel to `target`.
 
@@ -87,13 +89,14 @@ class Connection:
             allowance: what second attempts draw on, shared with others that call more
                 than they must; one of its own by default.
             backend_count: backends behind a name that is resolved; 1 if it is not said.
+            tls: the certificate to show; None speaks in plain text.
         """
         return cls(
-            open_channel(target, options),
+            open_channel(target, options, tls=tls),
             token=token,
             allowance=allowance,
             backend_count=count_backends(target) or backend_count or 1,
-            open_spare=lambda: open_channel(target, options, apart=True),
+            open_spare=lambda: open_channel(target, options, apart=True, tls=tls),
         )
 
     @property

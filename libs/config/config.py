@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from libs.tls import TlsFiles, Watched
 
 
 class ConfigError(Exception):
@@ -72,9 +75,51 @@ class ServiceConfig(BaseSettings):
         validation_alias="HASTEN_TOKEN",
         description="this process's own token, sent with every call it makes",
     )
+    tls_certificate: Path | None = Field(
+        None,
+        validation_alias="HASTEN_TLS_CERTIFICATE",
+        description="PEM file of this process's certificate, which it shows to those it calls and"
+        " to those who call it; may be replaced while it runs. Without it gRPC is plain text",
+    )
+    tls_key: Path | None = Field(
+        None, validation_alias="HASTEN_TLS_KEY", description="PEM file of the certificate's key"
+    )
+    tls_authorities: Path | None = Field(
+        None,
+        validation_alias="HASTEN_TLS_AUTHORITIES",
+        description="PEM file of the authorities whose certificates are trusted",
+    )
+    allow_plaintext: bool = Field(
+        default=False,
+        validation_alias="HASTEN_ALLOW_PLAINTEXT",
+        description="whether other machines may call without TLS",
+    )
+    health_address: str = Field(
+        "", description="host:port for health checks alone, in plain text; empty has none"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="HASTEN_LOG_LEVEL", description="least level that is logged"
     )
+
+    @cached_property
+    def tls(self) -> Watched | None:
+        """The certificate of this process; None if gRPC is plain text.
+
+        Raises:
+            ConfigError: only a part of it is set, or the files do not fit together.
+        """
+        paths = (self.tls_certificate, self.tls_key, self.tls_authorities)
+        if not any(paths):
+            return None
+        certificate, key, authorities = paths
+        if certificate is None or key is None or authorities is None:
+            raise ConfigError(
+                "HASTEN_TLS_CERTIFICATE, HASTEN_TLS_KEY, HASTEN_TLS_AUTHORITIES: all or none"
+            )
+        try:
+            return Watched(TlsFiles(certificate, key, authorities))
+        except OSError as error:
+            raise ConfigError(f"HASTEN_TLS_CERTIFICATE={str(certificate)!r}: {error}") from error
 
     @classmethod
     def settings_customise_sources(

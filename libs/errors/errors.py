@@ -75,6 +75,13 @@ class TenantNotAllowedError(MeshError):
     reason = "TENANT_NOT_ALLOWED"
 
 
+class MethodNotAllowedError(MeshError):
+    """The caller's identity may not call the method."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "METHOD_NOT_ALLOWED"
+
+
 class CollectionNotFoundError(MeshError):
     """The tenant has no collection of that name."""
 

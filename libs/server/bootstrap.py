@@ -24,6 +24,7 @@ from libs.resilience.admission import Cost
 from libs.server.identity import Identities
 from libs.server.interceptor import Guard
 from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
+from libs.tls import keep_renewed, server_credentials
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 OPTIONS: tuple[tuple[str, int], ...] = (
@@ -87,10 +88,13 @@ def run(kind: type[Config], build: Build[Config]) -> None:
     service = kind.__name__.removesuffix("Config").lower()
     try:
         config = load(kind)
+        # Read before the loop runs; it is kept.
+        is_encrypted = config.tls is not None
     except ConfigError as error:
         sys.exit(f"{service}: {error}")
     set_up_logs(service, config.log_level)
     telemetry = set_up_telemetry(service)
+    _LOG.info("speaks %s", "mTLS" if is_encrypted else "plain text")
     try:
         serve_metrics(config.metrics_address)
         asyncio.run(_serve(config, partial(build, config)))
@@ -110,9 +114,11 @@ async def _serve(
         server, status = make_server(served, config)
         # Our clients watch the health of the server as a whole, and wait for it.
         await status.set(health.OVERALL_HEALTH, health_pb2.HealthCheckResponse.NOT_SERVING)
-        port = server.add_insecure_port(config.address)
+        port = _listen(server, config)
         await server.start()
         _announce(config, port)
+        probed = await _serve_health(status, config.health_address)
+        renewing = asyncio.create_task(keep_renewed(config.tls)) if config.tls else None
         warming = asyncio.create_task(_warm(served, status))
         stop = asyncio.create_task(stopping.wait())
         await asyncio.wait({warming, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -121,6 +127,27 @@ async def _serve(
             await stop
         warming.cancel()
         await _drain(server, status, served, config)
+        if probed is not None:
+            await probed.stop(None)
+        if renewing is not None:
+            renewing.cancel()
+
+
+def _listen(server: aio.Server, config: ServiceConfig) -> int:
+    if config.tls is None:
+        return server.add_insecure_port(config.address)
+    return server.add_secure_port(config.address, server_credentials(config.tls))
+
+
+async def _serve_health(status: health.aio.HealthServicer, address: str) -> aio.Server | None:
+    """Serve health alone and in plain text, for probes that have no certificate."""
+    if not address:
+        return None
+    server = aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    server.add_insecure_port(address)
+    await server.start()
+    return server
 
 
 async def _warm(served: Served, status: health.aio.HealthServicer) -> None:
@@ -156,11 +183,8 @@ def make_server(
         ConfigError: it would listen to other machines without asking who calls.
     """
     identities = Identities.from_file(config.identities_file)
-    if identities.is_open and not _is_local(config.address):
-        raise ConfigError(
-            f"address {config.address!r} is open to other machines: "
-            "HASTEN_IDENTITIES_FILE is required"
-        )
+    if not _is_local(config.address):
+        _check_openness(config, identities)
     guard = Guard(
         identities,
         admission=_admission(served, config),
@@ -173,6 +197,14 @@ def make_server(
     names = (served.name, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     return server, status
+
+
+def _check_openness(config: ServiceConfig, identities: Identities) -> None:
+    where = f"address {config.address!r} is open to other machines"
+    if identities.is_open:
+        raise ConfigError(f"{where}: HASTEN_IDENTITIES_FILE is required")
+    if config.tls is None and not config.allow_plaintext:
+        raise ConfigError(f"{where}: HASTEN_TLS_CERTIFICATE or HASTEN_ALLOW_PLAINTEXT is required")
 
 
 def _admission(served: Served, config: ServiceConfig) -> Admission:

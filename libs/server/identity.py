@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Self
 
 from libs.config import ConfigError
-from libs.errors import InvalidFieldError, TenantNotAllowedError, UnauthenticatedError
+from libs.errors import (
+    InvalidFieldError,
+    MethodNotAllowedError,
+    TenantNotAllowedError,
+    UnauthenticatedError,
+)
 
-EVERY_TENANT = "*"
+EVERY_TENANT = EVERYTHING = "*"
 _BEARER = "Bearer "
 _TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -25,10 +30,25 @@ class Identity:
     Attributes:
         name: for logs and spans.
         tenants: those it may speak for; `*` is every one.
+        methods: those it may call, `package.Service/Method` or `package.Service/*`; `*` is
+            every one.
     """
 
     name: str
     tenants: frozenset[str]
+    methods: frozenset[str] = frozenset({EVERYTHING})
+
+    def check_method(self, method: str) -> None:
+        """Refuse a method that this identity may not call.
+
+        Raises:
+            MethodNotAllowedError: it is not among them.
+        """
+        allowed = {EVERYTHING, method, f"{method.partition('/')[0]}/{EVERYTHING}"}
+        if self.methods.isdisjoint(allowed):
+            raise MethodNotAllowedError(
+                f"{self.name} may not call {method}", identity=self.name, method=method
+            )
 
     def check(self, tenant_id: str) -> None:
         """Refuse a tenant that this identity may not speak for.
@@ -54,10 +74,18 @@ ANYONE = Identity("anyone", frozenset({EVERY_TENANT}))
 
 
 class Identities:
-    """The callers that a server knows, by the SHA-256 of their tokens."""
+    """The callers that a server knows: by the SHA-256 of their tokens, by their SPIFFE ids.
 
-    def __init__(self, by_digest: dict[str, Identity] | None) -> None:
+    Attributes:
+        by_certificate: True if some are known by their certificates.
+    """
+
+    def __init__(
+        self, by_digest: dict[str, Identity] | None, by_uri: dict[str, Identity] | None = None
+    ) -> None:
         self._by_digest = by_digest
+        self._by_uri = by_uri or {}
+        self.by_certificate = bool(by_uri)
         self._by_header: dict[str, Identity] = {}
 
     @classmethod
@@ -72,7 +100,10 @@ class Identities:
 
     @classmethod
     def from_file(cls, path: Path | None) -> Self:
-        """Read a JSON list of `{"name", "token_sha256", "tenants"}`; None opens to all.
+        """Read a JSON list of callers; None opens to all.
+
+        Each has a `name`, its `tenants`, and `token_sha256` or `spiffe_id`. `methods` are those
+        that it may call: without them a token's owner may call all, and a certificate's none.
 
         Raises:
             ConfigError: the file cannot be read or has another form.
@@ -81,7 +112,10 @@ class Identities:
             return cls.open()
         try:
             rows = json.loads(path.read_text("utf-8"))
-            return cls({row["token_sha256"]: _identity(row) for row in rows})
+            return cls(
+                {row["token_sha256"]: _identity(row, "*") for row in rows if _has_token(row)},
+                {row["spiffe_id"]: _identity(row) for row in rows if not _has_token(row)},
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"HASTEN_IDENTITIES_FILE={str(path)!r}: {error!r}") from error
 
@@ -89,6 +123,23 @@ class Identities:
     def is_open(self) -> bool:
         """True if nobody is asked who they are."""
         return self._by_digest is None
+
+    def of_call(self, header: str | None, uris: Iterable[str]) -> Identity:
+        """Return who calls: the owner of the token if there is one, else of the certificate.
+
+        Args:
+            header: the `authorization` header.
+            uris: the URIs of the caller's certificate, which was checked.
+
+        Raises:
+            UnauthenticatedError: neither is known.
+        """
+        if header is None:
+            for uri in uris:
+                known = self._by_uri.get(uri)
+                if known is not None:
+                    return known
+        return self.of_header(header)
 
     def of_header(self, header: str | None) -> Identity:
         """Return who sent an `authorization` header.
@@ -110,11 +161,15 @@ class Identities:
         return identity
 
 
-def _identity(row: dict[str, object]) -> Identity:
-    tenants = row["tenants"]
-    if not isinstance(tenants, list):
-        raise TypeError("tenants must be a list")
-    return Identity(str(row["name"]), frozenset(map(str, tenants)))
+def _has_token(row: dict[str, object]) -> bool:
+    return "token_sha256" in row
+
+
+def _identity(row: dict[str, object], *methods: str) -> Identity:
+    tenants, named = row["tenants"], row.get("methods", list(methods))
+    if not isinstance(tenants, list) or not isinstance(named, list):
+        raise TypeError("tenants and methods must be lists")
+    return Identity(str(row["name"]), frozenset(map(str, tenants)), frozenset(map(str, named)))
 
 
 def _digest(token: str) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -30,7 +30,7 @@ from libs.errors import (
 from libs.resilience import Admission, Gate, Ticket, be_background
 from libs.resilience.priority import BACKGROUND
 from libs.server.call import Call, enter
-from libs.server.identity import Identities
+from libs.server.identity import Identities, Identity
 from libs.server.orca import LoadReport, Trailers
 from libs.telemetry import count_shed, names, server_span, watch_admission
 
@@ -51,6 +51,10 @@ _CUT = frozenset({"CANCELLED", "DEADLINE_EXCEEDED"})
 
 class _Malformed:
     """Stands for a request whose bytes are not the message they should be."""
+
+
+# Where gRPC has the names of a caller's certificate, SPIFFE ids among them.
+_ALTERNATIVE_NAME = "x509_subject_alternative_name"
 
 
 class Guard(aio.ServerInterceptor):
@@ -159,6 +163,13 @@ class Guard(aio.ServerInterceptor):
 
         return serve
 
+    def _identify(self, authorization: str | None, context: Context) -> Identity:
+        uris: Iterable[str] = ()
+        if self._identities.by_certificate:
+            shown = context.auth_context().get(_ALTERNATIVE_NAME, ())
+            uris = [name.decode(errors="replace") for name in shown]
+        return self._identities.of_call(authorization, uris)
+
     def _trailers(self, code: str, context: Context) -> Trailers:
         """Count a call that ends, and return its trailing metadata with the load report."""
         self._report.count(code)
@@ -185,7 +196,8 @@ class Guard(aio.ServerInterceptor):
         """
         remaining_s = context.time_remaining()
         span.queue_s = _queue_s(header.get(names.TIMEOUT_SENT_MS), remaining_s)
-        identity = self._identities.of_header(header.get(names.AUTHORIZATION))
+        identity = self._identify(header.get(names.AUTHORIZATION), context)
+        identity.check_method(method)
         if isinstance(request, _Malformed):
             raise InvalidFieldError("request", "must be a well-formed message of the method")
         tenant_id = getattr(request, "tenant_id", None)

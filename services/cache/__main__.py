@@ -63,16 +63,15 @@ async def build(config: CacheConfig) -> AsyncIterator[Served]:
         )
         token = config.token.get_secret_value()
         connection = await stack.enter_async_context(
-            Connection.open(config.retrieval_target, token=token)
+            Connection.open(config.retrieval_target, token=token, tls=config.tls)
         )
         freshness = Freshness(silence_s=config.watch_silence_s)
         bounds, hits = config.bounds, Hits()
         store, patient_store = EntryStore(quick, bounds), EntryStore(patient, bounds)
         replica = Replica(patient_store, ChangeLog(patient), most_count=config.index_count)
         quarantine = _quarantine(config, quick)
-        embedding = EmbeddingClient(
-            await stack.enter_async_context(Connection.open(config.embedding_target, token=token))
-        )
+        to_embedding = Connection.open(config.embedding_target, token=token, tls=config.tls)
+        embedding = EmbeddingClient(await stack.enter_async_context(to_embedding))
         reuse = await _reuse(config, embedding)
         trust = Trust(TrustTerms(min(reuse.target, _MOST_TARGET)))
         metrics.watch_trust(trust.figures)
@@ -160,7 +159,7 @@ async def _judge(config: CacheConfig, stack: AsyncExitStack) -> Judge | None:
         return None
     token = config.token.get_secret_value()
     connection = await stack.enter_async_context(
-        Connection.open(config.generation_target, token=token)
+        Connection.open(config.generation_target, token=token, tls=config.tls)
     )
     tier = ModelTier.FAST if config.judge == "fast" else ModelTier.BEST
     return ModelJudge(GenerationClient(connection), tier)

@@ -53,7 +53,8 @@ async def _serve(config: EdgeConfig, listening: socket.socket) -> None:
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, stopping.set)
     token = config.token.get_secret_value()
-    async with Connection.open(config.orchestrator_target, token=token) as orchestrator:
+    opened = Connection.open(config.orchestrator_target, token=token, tls=config.tls)
+    async with opened as orchestrator:
         readiness = Readiness(HealthClient(orchestrator), timeout_s=config.ready_timeout_s)
         metrics, clock = EdgeMetrics(REGISTRY), time.monotonic
         front = Front(_rules(config), Gate(config.tenant), Quotas(), metrics, clock)

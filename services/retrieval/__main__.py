@@ -29,7 +29,7 @@ async def build(config: RetrievalConfig) -> AsyncIterator[Served]:
     token = config.token.get_secret_value()
     shelf = Shelf(graph_above=config.graph_above, threads=config.graph_threads)
     async with (
-        Connection.open(config.embedding_target, token=token) as connection,
+        Connection.open(config.embedding_target, token=token, tls=config.tls) as connection,
         Store.open(config.data_dir, readers=config.readers) as store,
     ):
         client = EmbeddingClient(connection)
