@@ -26,7 +26,10 @@ from services.edge.web.metrics import EdgeMetrics
 from services.edge.web.operation import Operation
 from services.edge.web.presence import CallerLeftError
 from services.edge.web.request import check_host, form_of
-from services.edge.web.sse import EventStream
+from services.edge.web.sse import DEFAULT_FLOW, EventStream, Flow
+
+SOCKET = "hasten.socket"
+"""Where a scope's `state` has the connection below a request, if its server gives it."""
 
 _LOG = logging.getLogger(__name__)
 _CALLER_LEFT = 499
@@ -44,12 +47,14 @@ class Rules:
         max_body_bytes: longest body.
         body_timeout_s: seconds in which it must have come.
         max_concurrency: requests served at once.
+        flow: how event streams are written.
     """
 
     hosts: frozenset[str] | None
     max_body_bytes: int
     body_timeout_s: float
     max_concurrency: int
+    flow: Flow = DEFAULT_FLOW
 
 
 class Front:
@@ -84,7 +89,8 @@ class Front:
 
     async def serve(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request from its arrival to the end of its answer."""
-        exchange = self._exchange(operation, Request(scope, receive), EventStream(send))
+        stream = EventStream(send, scope.get("state", {}).get(SOCKET), self._rules.flow)
+        exchange = self._exchange(operation, Request(scope, receive), stream)
         parent = context_of(exchange.request.headers.get(names.TRACEPARENT))
         attributes = {"http.request.method": operation.method, "http.route": operation.path}
         self._in_flight += 1
@@ -96,6 +102,8 @@ class Front:
                 _describe(made, exchange, problem)
         finally:
             self._in_flight -= 1
+            if stream.is_cut:
+                self._metrics.cut(operation.name)
             took_s = self._clock() - exchange.arrived_s
             self._metrics.request(operation.name, exchange.form, exchange.status, took_s)
 
@@ -153,6 +161,7 @@ class Front:
         streaming = exchange.form == sse.MEDIA_TYPE
         async with self.admitted(request, streaming=streaming, right=operation.right) as caller:
             exchange.caller = caller
+            exchange.stream.headers.update(self._quotas.headers(caller))
             response = await operation.handle(exchange)
             if response is not None:
                 await self._send(exchange, response, send)

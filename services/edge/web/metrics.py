@@ -41,11 +41,23 @@ class EdgeMetrics:
             registry=registry,
         )
 
+        self._cut = Counter(
+            "hasten_edge_readers_cut",
+            "Readers of event streams that took too little for too long and were cut off.",
+            ["operation"],
+            registry=registry,
+        )
+
     def request(self, operation: str, form: str, status: int, duration_s: float) -> None:
         """Count a request that has ended, well or not."""
         if self._on:
             self._requests.labels(operation, form, str(status)).inc()
             self._duration.labels(operation, form).observe(duration_s)
+
+    def cut(self, operation: str) -> None:
+        """Count a reader that was too slow."""
+        if self._on:
+            self._cut.labels(operation).inc()
 
     def first_text(self, form: str, after_s: float) -> None:
         """Count a first text."""

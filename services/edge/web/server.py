@@ -10,9 +10,15 @@ from collections.abc import Generator
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from libs.config import ConfigError
+from services.edge.web.front import SOCKET
 from services.edge.web.readiness import Readiness
+
+# What the system holds of a response that its reader does not take; Linux reserves twice
+# as much. Without it that would grow to megabytes for each reader that is slow.
+_SEND_BUFFER_BYTES = 128 * 1024
 
 
 class HttpServer(uvicorn.Server):
@@ -24,11 +30,21 @@ class HttpServer(uvicorn.Server):
         yield
 
 
+class _Protocol(H11Protocol):
+    """Shows each request the connection that it came on."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note the connection where the request's scope will have it."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, SOCKET: transport}
+
+
 def make_server(app: ASGIApp, *, grace_s: float) -> HttpServer:
     """Return a server that lets its requests finish for `grace_s` seconds once it must end."""
     config = uvicorn.Config(
         app,
-        http="h11",
+        # Not httptools, which sets headers no limit.
+        http=_Protocol,
         ws="none",
         lifespan="off",
         access_log=False,
@@ -40,8 +56,13 @@ def make_server(app: ASGIApp, *, grace_s: float) -> HttpServer:
     return HttpServer(config)
 
 
-def bind(address: str) -> socket.socket:
+def bind(address: str, *, silent_s: float = 30.0) -> socket.socket:
     """Return a socket that listens on `host:port`.
+
+    Args:
+        address: where to listen.
+        silent_s: seconds after which a connection ends whose peer confirms nothing of what
+            it is sent: it is gone, or takes nothing.
 
     Raises:
         ConfigError: the address is not of that form, or cannot be had.
@@ -50,9 +71,15 @@ def bind(address: str) -> socket.socket:
     host = host.strip("[]")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, _port(port)), family=family)
+        listening = socket.create_server((host, _port(port)), family=family)
     except (OSError, ValueError) as error:
         raise ConfigError(f"address {address!r} cannot be listened on: {error}") from error
+    # Connections have what the socket has that they were accepted on.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        timeout_ms = round(silent_s * 1e3)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
+    return listening
 
 
 def _port(text: str) -> int:
