@@ -74,11 +74,14 @@ class WholeAnswer:
 
     def members(self, completed: Completed) -> dict[str, Any]:
         """Return the answer that `completed` ended as one JSON object."""
+        return {**self.members_so_far(), **_end(completed, self.plan)}
+
+    def members_so_far(self) -> dict[str, Any]:
+        """Return what there is of an answer that may go on as one JSON object."""
         return {
             "answer": self.text,
             "citations": [asdict(each) for each in self.placed],
             "sources": [asdict(each) for each in self.sources.passages] if self.sources else [],
-            **_end(completed, self.plan),
             "trace_id": self.plan.trace_id if self.plan else "",
             "run_id": self.plan.run_id if self.plan else "",
         }

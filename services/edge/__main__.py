@@ -19,13 +19,17 @@ from libs.config import ConfigError, load
 from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
 from services.edge.access.gate import Gate
 from services.edge.access.quotas import Quotas
-from services.edge.answers.asking import Asking, Pace
+from services.edge.answers.answering import Pace
+from services.edge.answers.asking import Asking
+from services.edge.answers.running import Running
 from services.edge.config import EdgeConfig
 from services.edge.web.app import make_app
+from services.edge.web.draining import OpenStreams
 from services.edge.web.front import Front, Rules
 from services.edge.web.metrics import EdgeMetrics
 from services.edge.web.readiness import Readiness
 from services.edge.web.server import bind, make_server, serve_until
+from services.edge.web.sse import Flow
 
 _LOG = logging.getLogger(__name__)
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -36,7 +40,7 @@ def main() -> None:
     try:
         config = load(EdgeConfig)
         set_up_logs("edge", config.log_level)
-        listening = bind(config.address)
+        listening = bind(config.address, silent_s=config.slow_reader_s)
     except ConfigError as error:
         sys.exit(f"edge: {error}")
     telemetry = set_up_telemetry("edge")
@@ -57,12 +61,21 @@ async def _serve(config: EdgeConfig, listening: socket.socket) -> None:
     async with opened as orchestrator:
         readiness = Readiness(HealthClient(orchestrator), timeout_s=config.ready_timeout_s)
         metrics, clock = EdgeMetrics(REGISTRY), time.monotonic
-        front = Front(_rules(config), Gate(config.tenant), Quotas(), metrics, clock)
+        quotas, streams = Quotas(), OpenStreams()
+        front = Front(_rules(config), Gate(config.tenant), quotas, metrics, clock)
         pace = Pace(config.max_deadline_s, config.ping_every_s)
-        asking = Asking(AnswerClient(orchestrator), pace, metrics, clock)
-        app = make_app(front, asking.operations(), readiness, REGISTRY)
+        answers = AnswerClient(orchestrator)
+        asking = Asking(answers, pace, metrics, clock, quotas, streams)
+        running = Running(answers, pace, clock, streams)
+        operations = (*asking.operations(), *running.operations())
+        app = make_app(front, operations, readiness, REGISTRY)
         server = make_server(app, grace_s=config.grace_s)
-        await serve_until(stopping, server, listening, readiness, config.drain_s)
+
+        def drain() -> None:
+            readiness.drain()
+            streams.go_away(config.drain_s + config.grace_s)
+
+        await serve_until(stopping, server, listening, drain, config.drain_s)
 
 
 def _rules(config: EdgeConfig) -> Rules:
@@ -74,6 +87,7 @@ def _rules(config: EdgeConfig) -> Rules:
         max_body_bytes=config.max_body_bytes,
         body_timeout_s=config.body_timeout_s,
         max_concurrency=config.max_concurrency,
+        flow=Flow(buffer_bytes=config.stream_buffer_bytes, stall_s=config.slow_reader_s),
     )
 
 

@@ -36,6 +36,17 @@ class EdgeConfig(ServiceConfig, env_prefix="EDGE_"):
     ping_every_s: float = Field(
         15.0, gt=0, description="seconds of silence after which an event stream shows life"
     )
+    stream_buffer_bytes: int = Field(
+        256 * 1024,
+        ge=1024,
+        description="bytes of an event stream that wait for a reader who is behind; then the "
+        "answer is waited with",
+    )
+    slow_reader_s: float = Field(
+        30.0,
+        gt=0,
+        description="seconds in which a reader who is behind must take something, or is cut off",
+    )
     ready_timeout_s: float = Field(
         0.5, gt=0, description="seconds in which the orchestrator must say that it is ready"
     )

@@ -71,6 +71,7 @@ class Problem:
         detail: a sentence for people; never the text of a foreign exception.
         field: the field of the body that is wrong; empty if none is.
         retry_after_s: seconds after which another try makes sense; None says nothing.
+        resume_at: the path at which the rest of a stream can be read; empty if there is none.
     """
 
     status: int
@@ -78,6 +79,7 @@ class Problem:
     detail: str
     field: str = ""
     retry_after_s: float | None = None
+    resume_at: str = ""
 
     @classmethod
     def of(cls, error: MeshError) -> Self:
@@ -110,6 +112,8 @@ class Problem:
             members["field"] = self.field
         if self.retry_after_s is not None:
             members["retry_after_s"] = self.retry_after_s
+        if self.resume_at:
+            members["resume_at"] = self.resume_at
         return members
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:

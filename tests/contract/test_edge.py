@@ -71,7 +71,9 @@ from libs.values import (
 from libs.wire import event_to, question_from
 from services.edge.access.gate import Gate
 from services.edge.access.quotas import Quotas
-from services.edge.answers.asking import Asking, Pace
+from services.edge.answers.answering import Pace
+from services.edge.answers.asking import Asking
+from services.edge.answers.running import Running
 from services.edge.web.app import make_app
 from services.edge.web.front import Front, Rules
 from services.edge.web.metrics import EdgeMetrics
@@ -214,7 +216,8 @@ async def edge(
     metrics = EdgeMetrics(registry)
     front = Front(rules, Gate("acme"), Quotas(), metrics, time.monotonic)
     asking = Asking(AnswerClient(connection), pace, metrics, time.monotonic)
-    app = make_app(front, asking.operations(), readiness, registry)
+    running = Running(AnswerClient(connection), pace, time.monotonic)
+    app = make_app(front, (*asking.operations(), *running.operations()), readiness, registry)
     server = make_server(app, grace_s=5)
     listening = bind("127.0.0.1:0")
     serving_ = asyncio.create_task(server.serve(sockets=[listening]))

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from starlette.responses import Response
 
-from libs.budget import Budget, spending
 from libs.clients.answer import AnswerClient
-from libs.errors import BudgetExhaustedError, UnreachableError
-from libs.values import AnswerEvent, Completed, Question, TextDelta
-from libs.values.answer_json import WholeAnswer, members_of, name_of
+from libs.values import AnswerEvent, Question
+from libs.values.answer_json import WholeAnswer
+from services.edge.access.quotas import Quotas
+from services.edge.answers.answering import Answering, Pace
 from services.edge.answers.body import AskBody
+from services.edge.answers.headers import SAYS, headers_of
+from services.edge.answers.preferences import Preferences
+from services.edge.answers.relay import Relay
 from services.edge.problem import Problem, ProblemError
 from services.edge.web import sse
+from services.edge.web.draining import OpenStreams
 from services.edge.web.exchange import Exchange, json_response
 from services.edge.web.metrics import EdgeMetrics
-from services.edge.web.operation import Operation, Reply
+from services.edge.web.operation import Operation, Parameter, Reply
 from services.edge.web.request import JSON
 
 PATH = "/v1/answers"
-# A first text that is due at once is still asked for: what there is then is up to the plan.
-_LEAST_PATIENCE_S = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long an answer may take.
-
-    Attributes:
-        max_deadline_s: seconds that an answer may take at most.
-        ping_every_s: seconds of silence in a stream that are too long.
-    """
-
-    max_deadline_s: float
-    ping_every_s: float
+_HEADERS = (
+    Parameter("Prefer", "header", "`wait=N`: the deadline in seconds, where the body has none."),
+    Parameter(
+        "Cache-Control",
+        "header",
+        "`no-cache`, `no-store` or `only-if-cached`, where the body has no `cache_control`.",
+    ),
+)
 
 
 class Asking:
@@ -47,6 +42,8 @@ class Asking:
         pace: how long an answer may take.
         metrics: where answers are counted.
         clock: seconds that only go forward.
+        quotas: where the tokens of answers are counted; None counts none.
+        streams: told when this process ends.
     """
 
     def __init__(
@@ -55,15 +52,16 @@ class Asking:
         pace: Pace,
         metrics: EdgeMetrics,
         clock: Callable[[], float],
+        quotas: Quotas | None = None,
+        streams: OpenStreams | None = None,
     ) -> None:
-        self._client = client
+        self._answering = Answering(client, pace, metrics, clock, quotas)
         self._pace = pace
-        self._metrics = metrics
-        self._clock = clock
+        self._streams = streams or OpenStreams()
 
     def operations(self) -> tuple[Operation, ...]:
         """Return what this can do."""
-        reply = Reply("The answer.", {JSON: {"type": "object"}, sse.MEDIA_TYPE: sse.SCHEMA})
+        reply = Reply("The answer.", {JSON: {"type": "object"}, sse.MEDIA_TYPE: sse.SCHEMA}, SAYS)
         ask = Operation(
             "POST",
             PATH,
@@ -73,84 +71,54 @@ class Asking:
             right="answers",
             replies={200: reply},
             body=AskBody,
+            parameters=_HEADERS,
             forms=(JSON, sse.MEDIA_TYPE),
             refusals=(404,),
         )
         return (ask,)
 
     async def _answer(self, exchange: Exchange) -> Response | None:
+        preferences = Preferences.of(exchange.request.headers)
         asked = await exchange.json(AskBody)
         exchange.caller.check_scope(asked.scope)
+        question = asked.question_of(
+            exchange.caller.tenant_id,
+            self._answering.patience_s(exchange, asked.budget_ms),
+            preferences.cache_control,
+        )
+        deadline_s = self._deadline_s(asked)
+        if deadline_s is None and preferences.wait_s is not None:
+            deadline_s = min(preferences.wait_s, self._pace.max_deadline_s)
+            exchange.stream.headers["Preference-Applied"] = f"wait={deadline_s:g}"
         work = self._streamed if exchange.form == sse.MEDIA_TYPE else self._whole
-        return await exchange.while_here(work(exchange, asked))
+        return await exchange.while_here(work(exchange, question, deadline_s))
 
-    async def _whole(self, exchange: Exchange, asked: AskBody) -> Response:
+    async def _whole(
+        self, exchange: Exchange, question: Question, deadline_s: float | None
+    ) -> Response:
         async def take(numbered: AnswerEvent) -> None:
             answer.add(numbered.event)
 
         answer = WholeAnswer()
-        completed = await self._run(exchange, asked, take)
-        return json_response(answer.members(completed))
+        completed = await self._answering.run(exchange, question, deadline_s, take)
+        headers = exchange.stream.headers | headers_of(answer.plan, completed)
+        return json_response(answer.members(completed), headers=headers)
 
-    async def _streamed(self, exchange: Exchange, asked: AskBody) -> None:
-        async def take(numbered: AnswerEvent) -> None:
-            answer.add(numbered.event)
-            members = members_of(numbered.event, answer.plan)
-            await stream.write(sse.frame(name_of(numbered.event), members, numbered.sequence))
-
-        answer, stream = WholeAnswer(), exchange.stream
-        async with stream.kept_awake(self._pace.ping_every_s):
-            await self._run(exchange, asked, take)
+    async def _streamed(
+        self, exchange: Exchange, question: Question, deadline_s: float | None
+    ) -> None:
+        stream = exchange.stream
+        stream.retry_ms = self._pace.retry_ms if question.resumable else 0
+        with self._streams.told(stream):
+            async with stream.kept_awake(self._pace.ping_every_s):
+                with Relay(stream) as relay:
+                    await self._answering.run(exchange, question, deadline_s, relay.tell)
         await stream.end()
 
-    async def _run(
-        self, exchange: Exchange, asked: AskBody, take: Callable[[AnswerEvent], Awaitable[None]]
-    ) -> Completed:
-        """Ask, hand over each event, and return the last.
-
-        Raises:
-            MeshError: the orchestrator refused, failed or broke off.
-        """
-        question, budget = self._question(exchange, asked)
-        try:
-            with spending(budget):
-                async with asyncio.timeout(self._pace.max_deadline_s):
-                    completed = await self._follow(exchange, question, take)
-        except TimeoutError as error:
-            raise BudgetExhaustedError("no answer takes longer") from error
-        self._metrics.answer(completed)
-        return completed
-
-    async def _follow(
-        self,
-        exchange: Exchange,
-        question: Question,
-        take: Callable[[AnswerEvent], Awaitable[None]],
-    ) -> Completed:
-        completed, has_text = None, False
-        async with self._client.ask(question) as events:
-            async for numbered in events:
-                await take(numbered)
-                if isinstance(numbered.event, TextDelta) and not has_text:
-                    has_text = True
-                    self._metrics.first_text(exchange.form, self._clock() - exchange.arrived_s)
-                if isinstance(numbered.event, Completed):
-                    completed = numbered.event
-        if completed is None:
-            raise UnreachableError("the answer ended without its last event")
-        return completed
-
-    def _question(self, exchange: Exchange, asked: AskBody) -> tuple[Question, Budget | None]:
-        """Return the question, and the budget if it has a deadline; time counts from arrival."""
-        first_text_by_s, budget = None, None
-        if asked.budget_ms is not None:
-            due_s = exchange.arrived_s + asked.budget_ms / 1e3
-            first_text_by_s = max(_LEAST_PATIENCE_S, due_s - self._clock())
-        if asked.deadline_ms is not None:
-            deadline_s = asked.deadline_ms / 1e3
-            if deadline_s > self._pace.max_deadline_s:
-                problem = f"deadline_ms: must be at most {self._pace.max_deadline_s * 1e3:g}"
-                raise ProblemError(Problem(400, "INVALID_FIELD", problem, "deadline_ms"))
-            end_by_s = exchange.arrived_s + deadline_s
-            budget = Budget(end_by_s, end_by_s, self._clock)
-        return asked.question_of(exchange.caller.tenant_id, first_text_by_s), budget
+    def _deadline_s(self, asked: AskBody) -> float | None:
+        if asked.deadline_ms is None:
+            return None
+        if asked.deadline_ms > self._pace.max_deadline_s * 1e3:
+            problem = f"deadline_ms: must be at most {self._pace.max_deadline_s * 1e3:g}"
+            raise ProblemError(Problem(400, "INVALID_FIELD", problem, "deadline_ms"))
+        return asked.deadline_ms / 1e3

@@ -71,16 +71,21 @@ class AskBody(_Strict):
     resumable: bool = False
     scope: str = ""
 
-    def question_of(self, tenant_id: str, first_text_by_s: float | None) -> Question:
+    def question_of(
+        self, tenant_id: str, first_text_by_s: float | None, cache_control: str | None = None
+    ) -> Question:
         """Return the question, asked for a tenant.
 
         Args:
             tenant_id: who asks.
             first_text_by_s: what is left of `budget_ms`, in seconds.
+            cache_control: how the cache may be used if the body does not say it.
 
         Raises:
             ProblemError: `output_schema` holds what JSON cannot.
         """
+        if cache_control is None or "cache_control" in self.model_fields_set:
+            cache_control = self.cache_control
         quality = Quality[self.minimum_quality.upper()] if self.minimum_quality else None
         return Question(
             tenant_id=tenant_id,
@@ -91,7 +96,7 @@ class AskBody(_Strict):
             policy=self.policy,
             first_text_by_s=first_text_by_s,
             minimum_quality=quality or Quality.UNSPECIFIED,
-            cache_control=CacheControl[self.cache_control.upper().replace("-", "_")],
+            cache_control=CacheControl[cache_control.upper().replace("-", "_")],
             render=Render[self.render.upper()],
             output_schema=self._schema(),
             resumable=self.resumable,
@@ -113,3 +118,9 @@ class AskBody(_Strict):
                     "output_schema",
                 )
             ) from error
+
+
+class VerdictBody(_Strict):
+    """What somebody thinks of an answer."""
+
+    verdict: Literal["good", "bad"]

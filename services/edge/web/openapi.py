@@ -30,6 +30,7 @@ _PROBLEM: Schema = {
         "reason": {"type": "string", "description": "One word for machines."},
         "field": {"type": "string", "description": "What in the request is wrong."},
         "retry_after_s": {"type": "number"},
+        "resume_at": {"type": "string", "description": "Where the rest of a stream is."},
     },
 }
 

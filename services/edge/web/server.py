@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -14,7 +14,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from libs.config import ConfigError
 from services.edge.web.front import SOCKET
-from services.edge.web.readiness import Readiness
 
 # What the system holds of a response that its reader does not take; Linux reserves twice
 # as much. Without it that would grow to megabytes for each reader that is slow.
@@ -93,15 +92,15 @@ async def serve_until(
     stopping: asyncio.Event,
     server: HttpServer,
     listening: socket.socket,
-    readiness: Readiness,
+    drain: Callable[[], object],
     drain_s: float,
 ) -> None:
-    """Serve until `stopping` is set, then be not ready for `drain_s` seconds, then finish."""
+    """Serve until `stopping` is set; then call `drain`, wait `drain_s` seconds, and finish."""
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
-        readiness.drain()
+        drain()
         await asyncio.sleep(drain_s)
         server.should_exit = True
     stop.cancel()

@@ -22,6 +22,8 @@ _HEADERS = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
+# Made once: `json.dumps` would make one for each frame.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # Frames come fast if more than this many a second do: nobody reads so many updates.
 _FAST_PER_S = 50.0
 _GROWTH = 1.5
@@ -64,8 +66,7 @@ DEFAULT_FLOW = Flow()
 def frame(name: str, members: dict[str, Any], sequence: int | None = None) -> bytes:
     """Return one event as bytes; JSON leaves no line break in it."""
     head = "" if sequence is None else f"id: {sequence}\n"
-    data = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
-    return f"{head}event: {name}\ndata: {data}\n\n".encode()
+    return f"{head}event: {name}\ndata: {_encode(members)}\n\n".encode()
 
 
 class EventStream:
@@ -78,8 +79,9 @@ class EventStream:
     cut between any two of them can resume at exactly that point.
 
     Attributes:
-        begun: True once the status is sent, so that an error can only be an event.
-        headers: more headers of the response; of use until it has begun.
+        begun: True once there is a frame, so that an error can only be an event.
+        is_started: True once the headers are sent.
+        headers: more headers of the response; of use until then.
         retry_ms: milliseconds after which a reader that lost the connection should come
             again; 0 says nothing. Of use until the first frame.
         gap_s: seconds that the next write keeps to the last.
@@ -103,6 +105,7 @@ class EventStream:
         self._keeper: asyncio.Task[None] | None = None
         self._is_closing = False
         self.begun = False
+        self.is_started = False
         self.headers: dict[str, str] = {}
         self.retry_ms = 0
         self.is_cut = False
@@ -139,6 +142,7 @@ class EventStream:
         self._pending.append(data)
         self._pending_bytes += len(data)
         if urgent or not self.begun:
+            self.begun = True
             self._is_urgent = True
             self._woken.set()
         elif len(self._pending) == 1:
@@ -228,8 +232,8 @@ class EventStream:
             self._roomy.set()
 
     async def _send_body(self, data: bytes, *, is_last: bool) -> None:
-        if not self.begun:
-            self.begun = True
+        if not self.is_started:
+            self.begun = self.is_started = True
             more = [(name.encode(), value.encode()) for name, value in self.headers.items()]
             start = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *more]}
             await self._send(start)
