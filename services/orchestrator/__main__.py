@@ -29,6 +29,7 @@ from services.orchestrator.hops import Clients
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.leases import Leases
 from services.orchestrator.libraries import Libraries, WarmSettings
+from services.orchestrator.owners import Owners
 from services.orchestrator.policy import Policies, load_policies
 from services.orchestrator.runlog import Codec, RunLog
 from services.orchestrator.runs import Parts, Runs
@@ -39,6 +40,8 @@ _LOG = logging.getLogger(__name__)
 # Longer than the event log's blocking reads, short enough to notice a frozen Redis.
 _REDIS_TIMEOUT_S = 1.5
 _SETTLE_S = 2.0
+# No policy that is built in lets a run go on for longer.
+_LONGEST_RUN_S = 300.0
 _CATALOG_WAIT_S = 5.0
 _SAVE_EVERY_S = 30.0
 
@@ -54,9 +57,9 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
         catalog = Catalog(clients.generation)
         keeper = Keeper(clients.cache)
         stops = Stops(redis)
-        log = RunLog(
-            EventLog(redis, kind="run", ttl_s=config.run_ttl_s), Codec(encode_event, decode_event)
-        )
+        owners = Owners(redis, ttl_s=config.run_ttl_s + _LONGEST_RUN_S)
+        event_log = EventLog(redis, kind="run", ttl_s=config.run_ttl_s)
+        log = RunLog(event_log, Codec(encode_event, decode_event), owners)
         sketches = Sketches(HALF_LIFE_S, time.monotonic)
         courses = Courses(sketches, time.monotonic, config.max_concurrency)
         await _remember(sketches, config.sketches_file)
@@ -71,6 +74,7 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
             asyncio.create_task(_keep(sketches, config.sketches_file)),
             asyncio.create_task(stops.listen(runs.stop_here)),
             asyncio.create_task(libraries.keep_current()),
+            asyncio.create_task(owners.keep()),
         ]
         if flights is not None:
             background.append(asyncio.create_task(flights.listen()))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from libs.errors import EventLogUnavailableError, FencedError, MeshError
 from libs.eventlog import EventLog, Whole, Writer
 from libs.values import AnswerEvent, Completed
+from services.orchestrator.owners import Owners, ending_of
 from services.orchestrator.run import Run
 
 _LOG = logging.getLogger(__name__)
@@ -35,9 +37,11 @@ Over = Callable[[Run], None]
 class RunLog:
     """The event log of runs."""
 
-    def __init__(self, log: EventLog, codec: Codec) -> None:
+    def __init__(self, log: EventLog, codec: Codec, owners: Owners | None = None) -> None:
+        """Write to `log`; `owners` know which replica a run that goes on is written by."""
         self._log = log
         self._codec = codec
+        self._owners = owners
         self._begun: list[tuple[Run, Over]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,6 +101,8 @@ class RunLog:
     async def _follow_up(self, run: Run, over: Over) -> None:
         writer: Writer | None = None
         try:
+            if self._owners is not None:
+                await self._owners.claim(run.tenant_id, run.run_id)
             async for _ in run.unlogged(_GATHER_S):
                 writer = await self._write(run, writer)
         except (EventLogUnavailableError, FencedError) as error:
@@ -141,6 +147,29 @@ class RunLog:
             yield events
             if isinstance(events[-1].event, Completed):
                 return
+
+    async def is_lost(self, tenant_id: str, run_id: str) -> bool:
+        """Return whether the replica that wrote a run's log is gone.
+
+        Raises:
+            EventLogUnavailableError: the log does not answer.
+        """
+        return self._owners is not None and await self._owners.is_lost(tenant_id, run_id)
+
+    async def end_lost(self, tenant_id: str, run_id: str) -> None:
+        """End the log of a run whose replica is gone, unless it has its end.
+
+        Raises:
+            EventLogUnavailableError: the log does not answer.
+        """
+        # Before what is there is read, so that nothing more can come: a replica that only
+        # stood still is no writer of this log any more.
+        writer = await self._log.open(tenant_id, run_id)
+        ending = ending_of(await self.events(tenant_id, run_id))
+        if ending:
+            encoded = [self._codec.encode(event) for event in ending]
+            with suppress(FencedError):  # somebody else has ended it
+                await self._log.append(writer, ending[0].sequence, encoded)
 
     async def events(self, tenant_id: str, run_id: str) -> list[AnswerEvent]:
         """Return the events that are there now; none if there is no such run.

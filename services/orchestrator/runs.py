@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from opentelemetry import trace
 
 from libs.budget import Budget
-from libs.errors import RunNotFoundError
+from libs.errors import EventLogUnavailableError, RunNotFoundError
 from libs.telemetry import names
 from libs.values import AnswerEvent, CacheLayer, Completed, GoAway, Question, Verdict
 from services.orchestrator.answering import Answering, Asked
@@ -34,6 +34,9 @@ from services.orchestrator.stops import Stops
 _LOG = logging.getLogger(__name__)
 # How long a run may not be in the log yet although its caller knows its name.
 _LOG_LAG_S = 0.1
+# So often it is looked whether the replica of a run that is followed elsewhere lives; longer
+# than a replica takes to give its name again.
+_LOOK_EVERY_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +189,29 @@ class Runs:
         self, tenant_id: str, run_id: str, after: int
     ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         await self._wait_for_log(tenant_id, run_id)
-        async for batch in self._parts.log.follow(tenant_id, run_id, after):
-            yield batch
+        looking = asyncio.create_task(self._end_if_lost(tenant_id, run_id))
+        try:
+            async for batch in self._parts.log.follow(tenant_id, run_id, after):
+                yield batch
+        finally:
+            looking.cancel()
+
+    async def _end_if_lost(self, tenant_id: str, run_id: str) -> None:
+        """End the log of a run once its replica is gone, which two looks in a row must find.
+
+        After a failover of Redis a replica's name is not there for a moment.
+        """
+        was_gone = False
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                is_gone = await self._parts.log.is_lost(tenant_id, run_id)
+                if is_gone and was_gone:
+                    await self._parts.log.end_lost(tenant_id, run_id)
+                    return
+                was_gone = is_gone
+            except EventLogUnavailableError:
+                was_gone = False
 
     async def _end_of(self, tenant_id: str, run_id: str) -> Completed | None:
         """Return a run's last event; None if it has not ended."""
