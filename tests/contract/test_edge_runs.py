@@ -38,6 +38,7 @@ from tests.support.edges import (
     open_edge,
     text_of,
 )
+from tests.support.waiting import until
 
 ASK = {"question": "Why is the sky blue?", "resumable": True}
 TEXTS = tuple(map(TextDelta, ("Because ", "of ", "scattering", ".")))
@@ -215,7 +216,11 @@ async def test_a_run_is_ended(http: httpx.AsyncClient, replicas: list[Replica]) 
 
 
 @pytest.mark.parametrize(("verdict", "removed"), [("good", False), ("bad", True)])
-async def test_an_answer_is_judged(http: httpx.AsyncClient, verdict: str, removed: bool) -> None:
+async def test_an_answer_is_judged(
+    http: httpx.AsyncClient,
+    verdict: str,
+    removed: bool,  # noqa: FBT001
+) -> None:
     response = await http.post("/v1/runs/run-1/feedback", json={"verdict": verdict})
     assert response.json() == {"removed": removed}
 
@@ -331,18 +336,16 @@ async def test_a_slow_reader_is_cut_and_nobody_else_notices(
         writer.write(head.encode())
         await reader.readexactly(1)
         assert len(await read(edge.http, EVENTS)) == 406
+        # It takes nothing until it is cut off; what is in the system's buffers is left.
+        await until(lambda: has_cut_one(edge.http))
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            async with asyncio.timeout(10):
-                # It takes nothing until it is cut off; what is in the system's buffers is left.
-                await cut_off(edge.http)
-                await reader.readexactly(4_000_000)
+            await asyncio.wait_for(reader.readexactly(4_000_000), 10)
         writer.close()
 
 
-async def cut_off(http: httpx.AsyncClient) -> None:
+async def has_cut_one(http: httpx.AsyncClient) -> bool:
     counted = 'hasten_edge_readers_cut_total{operation="followRun"} 1.0'
-    while counted not in (await http.get("/metrics")).text:
-        await asyncio.sleep(0.05)
+    return counted in (await http.get("/metrics")).text
 
 
 # -- what headers say --------------------------------------------------------------------
