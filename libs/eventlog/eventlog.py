@@ -76,16 +76,22 @@ class Whole:
 class EventLog:
     """Logs of one kind, each named by a tenant and a name."""
 
-    def __init__(self, redis: Redis, *, kind: str, ttl_s: float) -> None:
+    def __init__(
+        self, redis: Redis, *, kind: str, ttl_s: float, followers: Redis | None = None
+    ) -> None:
         """Keep logs in `redis`.
 
         Args:
             redis: a client whose `socket_timeout` is longer than the blocking reads
                 (0.5 s) made here.
+            followers: a client of the same Redis for those reads alone, which take a
+                connection each: however many follow, there is one left to write by. None
+                makes them by `redis`.
             kind: part of every key, such as `run`.
             ttl_s: seconds that a log lives after its last event.
         """
         self._redis: Any = redis
+        self._followers: Any = redis if followers is None else followers
         self._kind = kind
         self._ttl_ms = int(ttl_s * 1000)
         self._append_script = redis.register_script(_APPEND)
@@ -192,7 +198,9 @@ class EventLog:
         key = self._key(tenant_id, name, "events")
         while True:
             try:
-                found = await self._redis.xread({key: f"{after}-0"}, count=_PAGE, block=_BLOCK_MS)
+                found = await self._followers.xread(
+                    {key: f"{after}-0"}, count=_PAGE, block=_BLOCK_MS
+                )
             except RedisError as error:
                 raise _unavailable(error) from error
             rows = _rows(found)

@@ -49,7 +49,7 @@ class _BehindSentinels(Redis):
         return self.connection_pool
 
 
-def open_redis(url: str, *, timeout_s: float) -> Redis:
+def open_redis(url: str, *, timeout_s: float, most_connections: int = 100) -> Redis:
     """Return a client of the Redis or Valkey at `url`; close it with `aclose`.
 
     A broken connection is tried once more: after a restart of Redis every pooled one is.
@@ -62,13 +62,16 @@ def open_redis(url: str, *, timeout_s: float) -> Redis:
             together must share a hash tag. User and password are the server's.
         timeout_s: seconds to wait for a connection and for each answer; longer than
             any blocking read made over it.
+        most_connections: connections that may be open at once; each blocking read takes one
+            for as long as it lasts.
     """
     place = place_of(url)
     if place.kind == CLUSTER:
         return _cluster(place, timeout_s)
     if place.kind == SENTINEL:
-        return _behind_sentinels(place, timeout_s)
-    return Redis.from_url(url, **_options(timeout_s), **_QUIET)
+        return _behind_sentinels(place, timeout_s, most_connections)
+    options = _options(timeout_s) | {"max_connections": most_connections}
+    return Redis.from_url(url, **options, **_QUIET)
 
 
 async def keep_to_master(redis: Redis) -> None:
@@ -103,12 +106,13 @@ def _login(place: Place) -> dict[str, Any]:
     return {"username": place.username, "password": place.password}
 
 
-def _behind_sentinels(place: Place, timeout_s: float) -> Redis:
+def _behind_sentinels(place: Place, timeout_s: float, most_connections: int) -> Redis:
     asking = _options(min(timeout_s, _SENTINEL_LIMIT_S)) | _QUIET
     sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
         list(place.nodes), sentinel_kwargs=asking
     )
     options = _options(timeout_s) | _login(place) | {"db": place.database, "driver_info": None}
+    options["max_connections"] = most_connections
     kinds = {"redis_class": _BehindSentinels, "connection_pool_class": _MastersPool}
     master: Redis = sentinel.master_for(place.service, **kinds, **options)
     return master

@@ -40,6 +40,8 @@ _LOG = logging.getLogger(__name__)
 # Longer than the event log's blocking reads, short enough to notice a frozen Redis.
 _REDIS_TIMEOUT_S = 1.5
 _SETTLE_S = 2.0
+# Runs of other replicas that can be followed here at once; Redis takes 10,000 clients.
+_MOST_FOLLOWERS = 2000
 # No policy that is built in lets a run go on for longer.
 _LONGEST_RUN_S = 300.0
 _CATALOG_WAIT_S = 5.0
@@ -58,7 +60,11 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
         keeper = Keeper(clients.cache)
         stops = Stops(redis)
         owners = Owners(redis, ttl_s=config.run_ttl_s + _LONGEST_RUN_S)
-        event_log = EventLog(redis, kind="run", ttl_s=config.run_ttl_s)
+        followers = open_redis(
+            config.redis_url, timeout_s=_REDIS_TIMEOUT_S, most_connections=_MOST_FOLLOWERS
+        )
+        stack.push_async_callback(followers.aclose)
+        event_log = EventLog(redis, kind="run", ttl_s=config.run_ttl_s, followers=followers)
         log = RunLog(event_log, Codec(encode_event, decode_event), owners)
         sketches = Sketches(HALF_LIFE_S, time.monotonic)
         courses = Courses(sketches, time.monotonic, config.max_concurrency)

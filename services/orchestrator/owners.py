@@ -36,6 +36,8 @@ _LOG = logging.getLogger(__name__)
 _LIVES_S = 3.0
 _RENEW_EVERY_S = 1.0
 LOST = "LOST"
+# The name of no replica.
+_NOBODY = ""
 
 
 class Owners:
@@ -67,8 +69,19 @@ class Owners:
         Raises:
             EventLogUnavailableError: Redis does not answer.
         """
+        await self._note(tenant_id, run_id, self._name)
+
+    async def disown(self, tenant_id: str, run_id: str) -> None:
+        """Note that nobody writes a run any more.
+
+        Raises:
+            EventLogUnavailableError: Redis does not answer.
+        """
+        await self._note(tenant_id, run_id, _NOBODY)
+
+    async def _note(self, tenant_id: str, run_id: str, name: str) -> None:
         try:
-            await self._redis.set(_owner(tenant_id, run_id), self._name, px=self._ttl_ms)
+            await self._redis.set(_owner(tenant_id, run_id), name, px=self._ttl_ms)
         except RedisError as error:
             raise EventLogUnavailableError("the run's owner cannot be noted") from error
 

@@ -21,6 +21,9 @@ _GATHER_S = 0.005
 # one round trip: a short run's log then costs the run behind it next to nothing. Well below
 # the time that another replica waits for a run to appear (`runs._LOG_LAG_S`).
 _GATHER_RUNS_S = 0.040
+# A log that could not be written is closed as soon as that can be, within a minute.
+_DISOWN_EVERY_S = 1.0
+_DISOWN_TRIES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class RunLog:
         self._begun: list[tuple[Run, Over]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._disowning: set[asyncio.Task[None]] = set()
 
     def record(self, run: Run, over: Over) -> None:
         """Write a run's events in the background, until it is done.
@@ -105,10 +109,29 @@ class RunLog:
                 await self._owners.claim(run.tenant_id, run.run_id)
             async for _ in run.unlogged(_GATHER_S):
                 writer = await self._write(run, writer)
-        except (EventLogUnavailableError, FencedError) as error:
+        except FencedError as error:
             _given_up(run, error)
+        except EventLogUnavailableError as error:
+            _given_up(run, error)
+            if self._owners is not None:
+                self._disown(run, self._owners)
         finally:
             over(run)
+
+    def _disown(self, run: Run, owners: Owners) -> None:
+        """Let nobody wait for what will not be written, once the log can be written again."""
+
+        async def disown() -> None:
+            for _ in range(_DISOWN_TRIES):
+                with suppress(EventLogUnavailableError):
+                    await owners.disown(run.tenant_id, run.run_id)
+                    break
+                await asyncio.sleep(_DISOWN_EVERY_S)
+
+        # Not among those that are waited for at the end.
+        task = asyncio.create_task(disown())
+        self._disowning.add(task)
+        task.add_done_callback(self._disowning.discard)
 
     async def _write(self, run: Run, writer: Writer | None) -> Writer:
         done_count = run.logged_count

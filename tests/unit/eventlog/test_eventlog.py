@@ -97,3 +97,29 @@ async def test_logs_written_together_meet_a_dead_redis_and_survive_it(valkey: Va
             await log.write([Whole("acme", "r1", [b"one"])])
         await asyncio.to_thread(valkey.start)
         assert await log.write([Whole("acme", "r1", [b"one"])]) == [None]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_however_many_follow_there_is_a_connection_left_to_write_by(
+    redis_url: str,
+    apart: bool,  # noqa: FBT001
+) -> None:
+    async with (
+        open_redis(redis_url, timeout_s=2, most_connections=3) as redis,
+        open_redis(redis_url, timeout_s=2, most_connections=20) as many,
+    ):
+        log = EventLog(redis, kind="run", ttl_s=60, followers=many if apart else None)
+        writer = await log.open("acme", "r1", [b"one"])
+        first = [log.follow("acme", "r1", after=1) for _ in range(10)]
+        following = [asyncio.create_task(anext(each)) for each in first]  # type: ignore[arg-type]
+        try:
+            await asyncio.sleep(0.1)
+            await log.append(writer, 2, [b"two"])
+            assert await asyncio.gather(*following) == [[(2, b"two")]] * 10
+            assert apart
+        except EventLogUnavailableError:
+            assert not apart
+        finally:
+            for each in following:
+                each.cancel()
+            await asyncio.gather(*following, return_exceptions=True)

@@ -13,6 +13,7 @@ from services.orchestrator.owners import Owners, ending_of
 from services.orchestrator.run import Run, numbered
 from services.orchestrator.runlog import Codec, RunLog
 from services.orchestrator.servicer import decode_event, encode_event
+from tests.support.valkey import Valkey
 from tests.support.waiting import until
 
 PLAN = Plan("r1", "", "interactive", 1.0, 10.0, Quality.FULL)
@@ -85,3 +86,18 @@ def test_a_run_with_its_end_gets_no_other() -> None:
     ended = numbered(PLAN, *[each.event for each in ending_of(numbered(PLAN))])
     assert ending_of(ended) == []
     assert ending_of([]) == []
+
+
+async def test_a_run_that_could_not_be_written_is_lost_for_who_follows_it(valkey: Valkey) -> None:
+    async with open_redis(valkey.url, timeout_s=0.3) as redis:
+        (log, owners), (other, _) = replica(redis), replica(redis)
+        keeping = asyncio.create_task(owners.keep())
+        run = Run("r1", "acme", resumable=True)
+        run.emit(PLAN)
+        await written(log, run)
+        valkey.freeze()
+        run.emit(TextDelta("Because"))
+        await log.settle(10)
+        valkey.thaw()
+        await until(lambda: other.is_lost("acme", "r1"))
+        keeping.cancel()
