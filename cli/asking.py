@@ -13,7 +13,7 @@ from cli.clients import connected
 from cli.home import Place
 from cli.waterfall import account_waterfall
 from libs.clients.answer import AnswerClient
-from libs.values import Completed, Passage, Question, Revised, TextDelta
+from libs.values import Completed, Outline, Passage, Question, Revised, SectionText, TextDelta
 from libs.values.answer_json import WholeAnswer
 
 _SHOWN_SOURCES = 3
@@ -36,24 +36,51 @@ async def ask_aloud(
     Raises:
         MeshError: it was refused, or the mesh failed.
     """
-    answer = WholeAnswer()
+    answer, shown = WholeAnswer(), _Shown(console)
     async with connected(place, "orchestrator") as connection:
         client = AnswerClient(connection)
         async with client.ask(question, limit_s=deadline_s) as events:
             async for numbered in events:
                 answer.add(numbered.event)
-                if console is not None:
-                    _show(console, numbered.event)
+                shown.add(numbered.event)
     if console is not None:
         console.print()
     return answer
 
 
-def _show(console: Console, event: object) -> None:
-    if isinstance(event, TextDelta):
-        console.print(Text(event.text), end="", soft_wrap=True)
-    elif isinstance(event, Revised):
-        console.print(f"\n[dim]withdrawn ({escape(event.reason)}), once more:[/dim]")
+class _Shown:
+    """What a console shows of an answer while it comes."""
+
+    def __init__(self, console: Console | None) -> None:
+        self._console = console
+        self._titles: dict[str, str] = {}
+        self._section = ""
+
+    def add(self, event: object) -> None:
+        """Show the next event."""
+        if self._console is None:
+            return
+        match event:
+            case TextDelta(text):
+                self._print(text)
+            case Outline(sections):
+                self._titles = {each.section_id: each.title for each in sections}
+            case SectionText(section_id, text):
+                self._go_to(section_id)
+                self._print(text)
+            case Revised(reason):
+                self._titles, self._section = {}, ""
+                self._console.print(f"\n[dim]withdrawn ({escape(reason)}), once more:[/dim]")
+
+    def _go_to(self, section_id: str) -> None:
+        if section_id != self._section:
+            gap = "\n\n" if self._section else ""
+            self._print(f"{gap}## {self._titles.get(section_id, section_id)}\n\n")
+            self._section = section_id
+
+    def _print(self, text: str) -> None:
+        if self._console is not None:
+            self._console.print(Text(text), end="", soft_wrap=True)
 
 
 def show_ending(console: Console, answer: WholeAnswer, *, explain: bool) -> None:

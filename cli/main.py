@@ -157,7 +157,7 @@ def ask(  # noqa: PLR0913, PLR0917 - each argument is an option of the command
     cache: Annotated[
         str, typer.Option(help="default, bypass, no-store, only-if-cached, refresh.")
     ] = "default",
-    render: Annotated[str, typer.Option(help="token or block.")] = "token",
+    render: Annotated[str, typer.Option(help="token, block or outline.")] = "token",
     *,
     explain: Annotated[
         bool, typer.Option("--explain/--no-explain", help="Show where the time went.")

@@ -25,13 +25,13 @@ from libs.values import (
     CacheControl,
     CacheHit,
     CacheLayer,
-    Citation,
     Degradation,
     Event,
     FinishReason,
     ModelTier,
     Quality,
     Question,
+    Render,
     Revised,
     Sources,
     StageFinished,
@@ -51,6 +51,7 @@ from services.orchestrator.leases import Offer
 from services.orchestrator.ledger import CUT, HopRecord
 from services.orchestrator.libraries import Libraries
 from services.orchestrator.lookups import LeaderFound, Lookups, StoredAnswerFound
+from services.orchestrator.outlining import Excerpts, Form, InSections, Said
 from services.orchestrator.plan import (
     BRIEF,
     EMBEDDING,
@@ -168,6 +169,7 @@ class Answering:
             _LOG.exception("incident %s in run %s", incident, self._run.run_id)
             self._run.finish(InternalError(f"internal error, incident {incident}"))
         finally:
+            self._report.close()
             self._course.leave()
             await self._hops.close()
 
@@ -540,20 +542,20 @@ class Answering:
         """Return a text in the making, that a second writer may join if `how` says so."""
         is_first = rung == how.writer.rung
 
-        def emit(event: TextDelta | Citation) -> None:
+        def emit(event: Said) -> None:
             self._report.quality = ground.quality(contest.leader.rung)
             self._tell(event)
 
         def second() -> Writing | None:
-            return self._writing(FAST, emit) if self._course.takes_backup() else None
+            return self._writing(FAST, ground, emit) if self._course.takes_backup() else None
 
-        first = self._writing(rung, emit)
+        first = self._writing(rung, ground, emit)
         after_s = how.hedge_after_s if is_first else float("inf")
         self._report.quality = ground.quality(rung)
         contest = Contest(first, second, after_s, emit)
         return contest
 
-    def _tell(self, event: TextDelta | Citation) -> None:
+    def _tell(self, event: Said) -> None:
         """Send a piece of the text, after the source that it cites if that one is new."""
         before = self._cited.count
         placed = self._cited.placed(event)
@@ -561,9 +563,17 @@ class Answering:
             self._run.emit(self._cited.sources())
         self._report.text(placed)
 
-    def _writing(self, rung: str, emit: Emit) -> Writing:
-        record = self._ledger.start(GENERATION, self._end_s())
-        return Writing(self._clients.generation, rung, record, emit)
+    def _writing(self, rung: str, ground: Ground, emit: Emit) -> Writing:
+        record, form = self._ledger.start(GENERATION, self._end_s()), self._form(rung, ground)
+        return Writing(self._clients.generation, rung, record, emit, form)
+
+    def _form(self, rung: str, ground: Ground) -> Form | None:
+        """Return what makes sections of a text, if sections were asked for."""
+        if self._question.render is not Render.OUTLINE:
+            return None
+        if rung == EXTRACTIVE:
+            return Excerpts(self._question.question, ground.read_by(rung))
+        return InSections(self._question.question)
 
     async def _waited(self, contest: Contest, ground: Ground, clocks: Clocks) -> Written:
         """Wait for a text, and note in the ledger for whom."""

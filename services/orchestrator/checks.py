@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from libs.errors import InvalidFieldError
-from libs.values import Filter, Question, Role, Turn
+from libs.values import Filter, Question, Render, Role, Turn
 from services.orchestrator.schema import check_schema
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -35,6 +35,8 @@ def check_question(question: Question) -> None:
     for index, each in enumerate(question.filters):
         _check_filter(each, f"filters[{index}]")
     check_schema(question.output_schema)
+    if question.output_schema and question.render is Render.OUTLINE:
+        raise InvalidFieldError("render", "an answer to an output schema has no outline")
 
 
 def check_run_id(run_id: str, after_sequence: int = 0) -> None:

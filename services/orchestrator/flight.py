@@ -12,16 +12,17 @@ from libs.budget import Budget
 from libs.errors import EventLogUnavailableError, MeshError
 from libs.telemetry.metrics import count_flight
 from libs.values import (
+    SHOWN,
     AnswerEvent,
     AnswerState,
     CacheControl,
     Citation,
+    CitationPlacement,
     Completed,
     FinishReason,
     Question,
     Revised,
     Sources,
-    TextDelta,
 )
 from libs.values.cache import AskedQuestion
 from libs.values.keys import question_key
@@ -48,7 +49,7 @@ _SHARING = (CacheControl.DEFAULT, CacheControl.NO_STORE)
 # Ends of a leader that need not end who has more time, or asks for less.
 _OWN_ENDS = (FinishReason.STOPPED, FinishReason.BUDGET, FinishReason.INTERRUPTED)
 _OWN_REFUSALS = ("BELOW_MINIMUM", "STOPPED")
-_PASSED_ON = (Sources, TextDelta, Citation, Revised)
+_PASSED_ON = (Sources, *SHOWN, Citation, Revised)
 
 
 class Following:
@@ -156,8 +157,8 @@ class Following:
     def _pass_on(self, batch: Sequence[AnswerEvent]) -> Completed | None:
         events = [each.event for each in batch if isinstance(each.event, _PASSED_ON)]
         for event in events:
-            if isinstance(event, TextDelta | Revised):
-                self._has_shown = isinstance(event, TextDelta)
+            if isinstance(event, (*SHOWN, Revised)):
+                self._has_shown = not isinstance(event, Revised)
         self._report.pass_on(events)
         last = batch[-1].event
         return last if isinstance(last, Completed) else None
@@ -201,4 +202,7 @@ class Following:
         """Return what only runs share that would tell their callers the very same."""
         question = self._question
         key = question_key(question.tenant_id, self._asked).exact
-        return f"{question.tenant_id}/{key}/{question.render:d}{question.cache_control:d}"
+        told = f"{question.render:d}{question.cache_control:d}"
+        if question.citation_placement is CitationPlacement.AFTER:
+            told += "after"
+        return f"{question.tenant_id}/{key}/{told}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from libs.values import Citation, Passage, Quality, Sources, SourceVersion, TextDelta
+from libs.values import Citation, Passage, Quality, Sources, SourceVersion
 from libs.values.retrieval import PassageList, SearchStage
+from services.orchestrator.outlining import Said
 from services.orchestrator.plan import BRIEF, Rungs
 
 
@@ -82,7 +83,7 @@ class Cited:
         self._places: dict[tuple[str, int, int], int] = {}
         self._passages = list(ground.passages)
 
-    def placed(self, event: TextDelta | Citation) -> TextDelta | Citation:
+    def placed(self, event: Said) -> Said:
         """Return the event with its source among `sources`, which may have one more by then."""
         if not isinstance(event, Citation):
             return event

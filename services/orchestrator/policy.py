@@ -12,6 +12,7 @@ from typing import Any
 
 from libs.config import ConfigError
 from libs.errors import PolicyNotFoundError
+from libs.values import Render
 from libs.values.cache import Provenance
 
 SYSTEM_PROMPT = (
@@ -19,6 +20,14 @@ SYSTEM_PROMPT = (
     "Answer in the language of the question, in at most five sentences, the most important "
     "first. If the passages do not hold the answer, say so in one sentence and stop. "
     "Never invent names, numbers or citations."
+)
+
+OUTLINE_PROMPT = (
+    "Write the answer in two to four sections, in Markdown. Begin with the list of their "
+    "headings, one a line, each with `## ` before it, short and without a full stop. Then "
+    "write each section: its heading once more, exactly as in the list, an empty line, and at "
+    "most three sentences below it. Where the number of sentences is limited above, that is for "
+    "each section. If the passages do not hold the answer, write no heading."
 )
 
 COLLECTION = "collection"
@@ -100,6 +109,7 @@ class Policy:
             was stored for one of the same meaning, and the other way round.
         replay_words_per_s: pace at which a stored answer is sent; 0 sends it at once.
         system: the instructions a model gets.
+        outline: what is added to them for an answer in sections.
         prompt_cache: what of a prompt the model's provider is asked to cache: `off`, `system`,
             `passages` (where the same ones came before) or `collection` (a small collection goes
             into the prompt whole, and is cached).
@@ -125,6 +135,7 @@ class Policy:
     shares_personal: bool = False
     replay_words_per_s: float = 0.0
     system: str = SYSTEM_PROMPT
+    outline: str = OUTLINE_PROMPT
     prompt_cache: str = "passages"
     collection_tokens: int = 12_000
     costs: Costs = field(default_factory=Costs)
@@ -159,6 +170,7 @@ class Policy:
         _need(self.provenance in PROVENANCES, "provenance", f"must be one of {known}")
         is_share = 0 < self.wrong_hit_allowance <= 1
         _need(is_share, "wrong_hit_allowance", "must be above 0 and at most 1")
+        _need(bool(self.outline.strip()), "outline", "must not be empty")
         for cost in fields(self.costs):
             cost_s = getattr(self.costs, cost.name)
             _need(cost_s > 0, f"costs.{cost.name}", "must be above 0")
@@ -180,9 +192,17 @@ class Policy:
         """True if small collections go into the prompt whole."""
         return self.prompt_cache == COLLECTION
 
-    @property
-    def system_version(self) -> str:
-        """A digest of the system prompt: part of what an answer depends on."""
+    def instructions(self, render: Render) -> str:
+        """Return the system prompt of an answer."""
+        return f"{self.system}\n\n{self.outline}" if render is Render.OUTLINE else self.system
+
+    def system_version(self, render: Render) -> str:
+        """Return a digest of the system prompt: part of what an answer depends on.
+
+        An outline changes the text; how text is cut into events does not.
+        """
+        if render is Render.OUTLINE:
+            return _digest(self.system, render.name, self.outline)
         return _digest(self.system)
 
 

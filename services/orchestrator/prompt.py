@@ -33,7 +33,7 @@ def asked_of(question: Question, policy: Policy, model: Model) -> AskedQuestion:
         filters=question.filters,
         settings_fingerprint=policy.settings_fingerprint(model.name),
         model_tier=model.tier,
-        system_version=policy.system_version,
+        system_version=policy.system_version(question.render),
         output_schema=question.output_schema,
     )
 
@@ -64,7 +64,7 @@ def prompt_of(
         tenant_id=question.tenant_id,
         question=question.question,
         tier=tier,
-        system=policy.system,
+        system=policy.instructions(question.render),
         passages=passages,
         history=question.history,
         max_output_tokens=policy.max_output_tokens,

@@ -2,54 +2,102 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from libs.values import Citation, Event, Render, Revised, TextDelta
-
-# The end of a sentence or of a line; what follows starts a new block.
-_BLOCK_END = re.compile(r"(?<=[.!?])\s+|\n+")
+from libs.values import (
+    Citation,
+    CitationPlacement,
+    Event,
+    Outline,
+    Question,
+    Render,
+    Revised,
+    Section,
+    SectionText,
+    TextDelta,
+)
+from services.orchestrator.blocks import Blocks
+from services.orchestrator.outlining import title_of
 
 
 class Renderer:
-    """Passes events on, text in tokens as it comes or in whole blocks."""
+    """Passes events on: text in tokens as it comes, in blocks, or in sections."""
 
-    def __init__(self, render: Render) -> None:
-        self._whole_blocks = render is Render.BLOCK
-        self._held = ""
-        self._citations: list[Citation] = []
+    def __init__(self, question: Question) -> None:
+        self._title = question.question
+        self._blocks = Blocks() if question.render is Render.BLOCK else None
+        self._in_sections = question.render is Render.OUTLINE
+        self._cites_after = question.citation_placement is CitationPlacement.AFTER
+        self._is_plain = question.render is Render.TOKEN and not self._cites_after
+        # Citations that wait, each with how much of the text they follow.
+        self._citations: list[tuple[int, Citation]] = []
+        self._fed_chars = self._sent_chars = 0
+
+    @property
+    def holds(self) -> bool:
+        """True if there is text that waits for its block to end."""
+        return self._blocks is not None and bool(self._blocks.held)
 
     def feed(self, event: Event) -> Iterator[Event]:
         """Yield what is ready once `event` has come."""
-        if not self._whole_blocks:
+        if self._is_plain:
             yield event
         elif isinstance(event, TextDelta):
-            self._held += event.text
-            yield from self._blocks()
-        elif isinstance(event, Citation) and self._held:
-            # A citation follows the text that it supports.
-            self._citations.append(event)
+            yield from self._text(event)
+        elif isinstance(event, Citation):
+            self._citations.append((self._fed_chars, event))
+            yield from self._cited()
         else:
             if isinstance(event, Revised):
-                self._held, self._citations = "", []
+                self._withdraw()
             yield event
+
+    def overdue(self) -> Iterator[Event]:
+        """Yield what can be read of a text that has not gone on for long."""
+        said = self._blocks.overdue() if self._blocks else ""
+        yield from self._sent([said] if said else [])
 
     def end(self) -> Iterator[Event]:
         """Yield what is left once the text has ended."""
-        if self._held:
-            yield TextDelta(self._held)
-            self._held = ""
-        yield from self._cited()
+        if self._blocks:
+            yield from self._sent(self._blocks.end())
+        citations, self._citations = self._citations, []
+        yield from (citation for _, citation in citations)
 
-    def _blocks(self) -> Iterator[Event]:
-        ends = [match.end() for match in _BLOCK_END.finditer(self._held)]
-        # An end at the very end may still grow: more white space may follow.
-        ends = [end for end in ends if end < len(self._held)]
-        if ends:
-            yield TextDelta(self._held[: ends[-1]])
-            self._held = self._held[ends[-1] :]
+    def alone(self, text: str) -> list[Event]:
+        """Return a text in place of what is held."""
+        return list(self._as_section(text)) if self._in_sections else [TextDelta(text)]
+
+    def _text(self, event: TextDelta) -> Iterator[Event]:
+        if self._blocks:
+            self._fed_chars += len(event.text)
+            yield from self._sent(self._blocks.feed(event.text))
+        elif self._in_sections:
+            yield from self._as_section(event.text)
+        else:
+            yield event
+
+    def _as_section(self, text: str) -> Iterator[Event]:
+        """Yield a text without headings, such as a refusal, as the section it is."""
+        section = Section("s1", title_of(self._title))
+        yield Outline((section,))
+        yield SectionText(section.section_id, text)
+
+    def _sent(self, blocks: Iterable[str]) -> Iterator[Event]:
+        for block in blocks:
+            self._sent_chars += len(block)
+            yield TextDelta(block)
             yield from self._cited()
 
     def _cited(self) -> Iterator[Event]:
-        yield from self._citations
-        self._citations = []
+        """Yield the citations of what has been sent, unless they come after all of it."""
+        while self._citations and not self._cites_after:
+            at, citation = self._citations[0]
+            if at > self._sent_chars:
+                return
+            del self._citations[0]
+            yield citation
+
+    def _withdraw(self) -> None:
+        self._blocks = Blocks() if self._blocks else None
+        self._citations, self._fed_chars, self._sent_chars = [], 0, 0

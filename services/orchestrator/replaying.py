@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
-from libs.values import Event, TextDelta
+from libs.values import Event, SectionText, TextDelta
 
 REPLAY = "replay"
 # The pace is raised where the answer would otherwise not be over by then.
@@ -17,8 +18,9 @@ _WORD = re.compile(r"\s*\S+\s*|\s+")
 def word_by_word(events: Iterable[Event]) -> Iterator[Event]:
     """Yield the same events with their text in words; put together it is the same text."""
     for event in events:
-        if isinstance(event, TextDelta):
-            yield from map(TextDelta, _WORD.findall(event.text))
+        if isinstance(event, TextDelta | SectionText):
+            for word in _WORD.findall(event.text):
+                yield replace(event, text=word)
         else:
             yield event
 
@@ -34,11 +36,11 @@ def timetable(
         left_s: seconds until all must be over; a pace that is too slow for it is raised.
     """
     words = list(word_by_word(events))
-    count = sum(isinstance(event, TextDelta) for event in words)
+    count = sum(isinstance(event, TextDelta | SectionText) for event in words)
     gap_s = min(1.0 / words_per_s, _SHARE_OF_TIME * left_s / max(1, count))
     number = 0
     for event in words:
-        number += isinstance(event, TextDelta)
+        number += isinstance(event, TextDelta | SectionText)
         yield max(0, number - 1) * gap_s, event
 
 

@@ -10,9 +10,9 @@ from opentelemetry.trace import Span
 from libs.budget import Budget
 from libs.telemetry import names
 from libs.values import (
+    SHOWN,
     AnswerState,
     CacheHit,
-    Citation,
     Completed,
     Degradation,
     Event,
@@ -22,16 +22,19 @@ from libs.values import (
     Quality,
     Question,
     Revised,
-    TextDelta,
     Usage,
 )
 from libs.values.account_json import account_to_json
 from libs.values.cache import Decision
 from services.orchestrator.ledger import Ledger
+from services.orchestrator.outlining import Said
 from services.orchestrator.plan import FEWER_PASSAGES, NO_TIME, Outline, Rungs, given_up
 from services.orchestrator.render import Renderer
 from services.orchestrator.run import Run
 from services.orchestrator.writing import Written
+
+# Text that its block has held so long without a word more is sent as it is.
+_MOST_SILENCE_S = 1.0
 
 REFUSALS = {
     "NOTHING_FOUND": "No answer: nothing in the collection speaks of this.",
@@ -61,7 +64,9 @@ class Report:
         self._run = run
         self._span = span
         self._best = best
-        self._renderer = Renderer(question.render)
+        self._renderer = Renderer(question)
+        self._fed_at_s = 0.0
+        self._silence: asyncio.TimerHandle | None = None
         self._lost: list[Degradation] = []
 
     def begin(self, outline: Outline, budget: Budget, *, is_answered: bool = False) -> None:
@@ -97,9 +102,11 @@ class Report:
             if each.hop not in {lost.hop for lost in self._lost}:
                 self._lost.append(each)
 
-    def text(self, event: TextDelta | Citation) -> None:
+    def text(self, event: Said) -> None:
         """Send a piece of the text as far as rendering lets it through."""
         self._send(self._renderer.feed(event))
+        if self._renderer.holds:
+            self._await_more()
 
     @property
     def is_whole(self) -> bool:
@@ -109,6 +116,8 @@ class Report:
     def tell(self, event: Event) -> None:
         """Send an event of a stored answer as far as rendering lets it through."""
         self._send(self._renderer.feed(event))
+        if self._renderer.holds:
+            self._await_more()
 
     def revise(self, revised: Revised) -> None:
         """Withdraw the text sent so far."""
@@ -174,15 +183,35 @@ class Report:
         self._send(self._renderer.end())
         self._end(self._last(FinishReason.STOPPED, AnswerState.PARTIAL, ""))
 
+    def close(self) -> None:
+        """Send nothing more of what is held."""
+        if self._silence is not None:
+            self._silence.cancel()
+
     def _refuse(self, finish_reason: FinishReason, reason: str) -> None:
         self.quality = Quality.REFUSAL
         self.ledger.saw_text()
         completed = self._last(finish_reason, AnswerState.REFUSED, "")
-        self._end(completed, TextDelta(REFUSALS[reason]))
+        self._end(completed, *self._renderer.alone(REFUSALS[reason]))
+
+    def _await_more(self) -> None:
+        """Have what a block holds sent when nothing more of it comes for long."""
+        loop = asyncio.get_running_loop()
+        self._fed_at_s = loop.time()
+        if self._silence is None:
+            self._silence = loop.call_later(_MOST_SILENCE_S, self._on_silence)
+
+    def _on_silence(self) -> None:
+        loop, self._silence = asyncio.get_running_loop(), None
+        due_s = self._fed_at_s + _MOST_SILENCE_S
+        if self._renderer.holds and loop.time() < due_s:
+            self._silence = loop.call_at(due_s, self._on_silence)
+        else:
+            self._send(self._renderer.overdue())
 
     def _send(self, events: Iterable[Event]) -> None:
         ready = list(events)
-        if any(isinstance(event, TextDelta) for event in ready):
+        if any(isinstance(event, SHOWN) for event in ready):
             self.ledger.saw_text()
         if ready:
             self._run.emit(*ready)
@@ -209,6 +238,7 @@ class Report:
         In this order: the reader wakes first, and its call cannot end before the trace is
         told, in the same pass of the loop.
         """
+        self.close()
         self._run.emit(*before, completed)
         asyncio.get_running_loop().call_soon(_describe, self._span, completed)
 

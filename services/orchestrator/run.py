@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from libs.errors import MeshError
-from libs.values import AnswerEvent, Event, TextDelta
+from libs.values import SHOWN, AnswerEvent, Event
 
 
 class Run:
@@ -64,7 +64,7 @@ class Run:
     @property
     def has_text(self) -> bool:
         """True once there is text."""
-        return any(isinstance(each.event, TextDelta) for each in self.events)
+        return any(isinstance(each.event, SHOWN) for each in self.events)
 
     @property
     def is_deserted(self) -> bool:

@@ -17,9 +17,10 @@ from libs.values import Citation, FinishReason, TextDelta, Usage
 from libs.values.generation import GenerationCompleted, GenerationEvent, Prompt, Started
 from services.orchestrator.hops import noted
 from services.orchestrator.ledger import HopRecord
+from services.orchestrator.outlining import Form, Said
 from services.orchestrator.plan import GENERATION
 
-Emit = Callable[[TextDelta | Citation], None]
+Emit = Callable[[Said], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,14 @@ class Clocks:
 class Written:
     """What has been written so far."""
 
-    events: list[TextDelta | Citation] = field(default_factory=list)
+    events: list[Said] = field(default_factory=list)
     model: str = ""
     finish_reason: FinishReason = FinishReason.UNSPECIFIED
     usage: Usage | None = None
 
     @property
     def text(self) -> str:
-        """The text without its citations."""
+        """The text without its citations, if it has no sections."""
         return "".join(event.text for event in self.events if isinstance(event, TextDelta))
 
     def ended(self, reason: FinishReason) -> Self:
@@ -61,11 +62,29 @@ class Written:
 class Writing:
     """One text in the writing; `written` holds it also when `run` fails in the middle."""
 
-    def __init__(self, client: GenerationClient, rung: str, record: HopRecord, emit: Emit) -> None:
+    def __init__(
+        self,
+        client: GenerationClient,
+        rung: str,
+        record: HopRecord,
+        emit: Emit,
+        form: Form | None = None,
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            client: whom to ask.
+            rung: who writes, and from how much.
+            record: of the hop.
+            emit: told each piece.
+            form: what the text is made into; None leaves it as it is.
+        """
         self._client = client
         self.rung = rung
         self.record = record
         self._emit = emit
+        self._form = form
+        self._has_begun = False
         self.written = Written()
 
     def hears(self, emit: Emit) -> None:
@@ -91,6 +110,10 @@ class Writing:
                     ) from error
                 self.written.finish_reason = FinishReason.BUDGET
                 self.record.end("TIMED_OUT")
+            finally:
+                # What was shown already is not cut in the middle of a line.
+                if self.written.events:
+                    self._end_form()
         return self.written
 
     async def _read(self, prompt: Prompt, clocks: Clocks) -> None:
@@ -102,24 +125,40 @@ class Writing:
                 prompt, limit_s=clocks.total_s, first_text_s=clocks.first_text_s
             ) as events:
                 async for event in events:
-                    if isinstance(event, TextDelta) and not self.written.events:
-                        clock.reschedule(total_at)
+                    was_silent = not self.written.events
                     self._take(event)
+                    if was_silent and self.written.events:
+                        clock.reschedule(total_at)
 
     def _take(self, event: GenerationEvent) -> None:
         match event:
             case Started():
                 self.written.model = event.model
             case GenerationCompleted():
+                self._end_form()
                 self.written.finish_reason = event.finish_reason
                 self.written.usage = event.usage
                 self.record.end("ok", event.timing)
             case _:
-                self._say(event)
+                self._hear(event)
 
-    def _say(self, event: TextDelta | Citation) -> None:
-        if not self.written.events and self.record.ended_s is None:
-            self.record.reached(self.rung)
+    def _hear(self, event: TextDelta | Citation) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            if self.record.ended_s is None:
+                self.record.reached(self.rung)
+        if self._form is None:
+            self._say(event)
+            return
+        for each in self._form.feed(event):
+            self._say(each)
+
+    def _end_form(self) -> None:
+        form, self._form = self._form, None
+        for each in form.end() if form else ():
+            self._say(each)
+
+    def _say(self, event: Said) -> None:
         self.written.events.append(event)
         self._emit(event)
 
@@ -181,7 +220,7 @@ class Contest:
         work = writing.run(prompt_of(writing.rung), clocks)
         self._tasks[writing] = asyncio.create_task(work)
 
-    def _heard(self, writing: Writing, event: TextDelta | Citation) -> None:
+    def _heard(self, writing: Writing, event: Said) -> None:
         if len(writing.written.events) == 1 and not self._is_decided(writing):
             self._win(writing)
         if self.leader is writing:

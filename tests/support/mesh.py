@@ -23,7 +23,7 @@ from libs.config import ServiceConfig
 from libs.resilience import open_admission
 from libs.server import Guard, Identities, Identity, Served
 from libs.server.bootstrap import OPTIONS
-from libs.values import AnswerEvent, Completed, Question, TextDelta
+from libs.values import SHOWN, AnswerEvent, Completed, Question
 from libs.values.answer_json import WholeAnswer
 from services.cache.__main__ import build as build_cache
 from services.cache.config import CacheConfig
@@ -349,7 +349,7 @@ class Told:
 
     @property
     def text(self) -> str:
-        return "".join(self.whole.texts)
+        return self.whole.text
 
     @property
     def run_id(self) -> str:
@@ -394,7 +394,7 @@ async def until_text(events: AsyncIterator[AnswerEvent]) -> list[AnswerEvent]:
     seen = []
     async for each in events:
         seen.append(each)
-        if isinstance(each.event, TextDelta):
+        if isinstance(each.event, SHOWN):
             break
     return seen
 

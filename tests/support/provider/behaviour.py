@@ -22,6 +22,7 @@ class Behaviour:
         gap: delay between two pieces of text; a piece is a word.
         words: words of an answer, citations not counted.
         cites: sources that are quoted and cited, at most.
+        sections: headings of an answer, listed and then filled; 0 writes none.
         ping_every: a ping after each so many pieces; 0 sends the first one only.
         extras: True to send thinking, and kinds of events that no client knows yet.
         api_key: the key that is accepted; empty accepts all.
@@ -47,6 +48,7 @@ class Behaviour:
     gap: str = "0"
     words: int = 20
     cites: int = 2
+    sections: int = 0
     ping_every: int = 0
     extras: bool = False
     api_key: str = ""

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.provider.behaviour import Behaviour
+
 # No two answers are alike: each carries its number, so that a mixed-up stream shows.
 _OPENING = "Answer {number} says in words of its own what the sources have to say about it"
 _FILLER = (
@@ -27,14 +29,25 @@ class Block:
         return "".join(self.pieces)
 
 
-def write(request: Mapping[str, Any], number: int, words: int, cites: int) -> list[Block]:
+def write(request: Mapping[str, Any], number: int, behaviour: Behaviour) -> list[Block]:
     """Return the blocks of the answer to a request."""
     schema = request.get("output_config", {}).get("format", {}).get("schema")
     if schema is not None:
         return [Block(pieces(json.dumps(sample(schema, schema))))]
-    cited = list(_cited(search_results(request), cites))
-    room = max(1, words - sum(len(block.pieces) for block in cited))
+    cited = list(_cited(search_results(request), behaviour.cites))
+    room = max(1, behaviour.words - sum(len(block.pieces) for block in cited))
+    if behaviour.sections:
+        return list(_in_sections(number, room, cited, behaviour.sections))
     return [Block(pieces(prose(number, room))), *cited]
+
+
+def _in_sections(number: int, words: int, cited: list[Block], count: int) -> Iterator[Block]:
+    """Yield a list of headings and then each with prose below it; the last has the citations."""
+    headings = [f"## Part {part} of answer {number}" for part in range(1, count + 1)]
+    yield Block(pieces("\n".join(headings) + "\n"))
+    for heading in headings:
+        yield Block(pieces(f"\n{heading}\n\n{prose(number, max(1, words // count))}\n"))
+    yield from cited
 
 
 def search_results(request: Mapping[str, Any]) -> list[dict[str, Any]]:
