@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
             self._whole(200, whole_message(call, request, [], "max_tokens"))
             return "complete"
         blocks, stop_reason = within(
-            write(request, call.number, behaviour.words, behaviour.cites, behaviour.sections),
+            write(request, call.number, behaviour),
             request["max_tokens"],
             behaviour.stop_reason,
         )
