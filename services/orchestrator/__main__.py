@@ -16,6 +16,7 @@ from libs.clients import Connection, open_allowance
 from libs.clients.cache import CacheClient
 from libs.clients.embedding import EmbeddingClient
 from libs.clients.generation import GenerationClient
+from libs.clients.jobs import JobsClient
 from libs.clients.retrieval import RetrievalClient
 from libs.eventlog import EventLog
 from libs.redislink import open_redis
@@ -159,6 +160,7 @@ async def _connect(config: OrchestratorConfig, stack: AsyncExitStack) -> Clients
         EmbeddingClient(await to(config.embedding_target)),
         RetrievalClient(await to(config.retrieval_target)),
         GenerationClient(await to(config.generation_target)),
+        JobsClient(await to(config.jobs_target)) if config.jobs_target else None,
     )
 
 

@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from libs.budget import Budget
 from libs.errors import (
@@ -41,11 +42,12 @@ from libs.values.cache import Answer, Decision, Lookup
 from libs.values.embedding import Embeddings
 from libs.values.generation import Model, Prompt
 from services.orchestrator.course import Course
+from services.orchestrator.deferring import DEFERRED, JOB, LEAST_LIMIT_S, Deferral
 from services.orchestrator.flight import FLIGHT, Following
 from services.orchestrator.flights import Flights, Passenger
 from services.orchestrator.ground import NO_GROUND, Cited, Ground
 from services.orchestrator.hedging import Hedge
-from services.orchestrator.hops import CALLERS_FAULT, Clients, Found, Hops, outcome_of
+from services.orchestrator.hops import CALLERS_FAULT, Clients, Found, Hops, noted, outcome_of
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.leases import Offer
 from services.orchestrator.ledger import CUT, HopRecord
@@ -70,7 +72,7 @@ from services.orchestrator.planning.tables import Writing as HowToWrite
 from services.orchestrator.policy import PROVENANCES, Policy
 from services.orchestrator.prompt import asked_of, digest, prompt_of, query_of
 from services.orchestrator.replaying import REPLAY, replay, timetable
-from services.orchestrator.report import REFUSALS, Report
+from services.orchestrator.report import REFUSALS, Refused, Report
 from services.orchestrator.rewriting import REWRITING, standing_alone
 from services.orchestrator.run import Run, numbered
 from services.orchestrator.schema import satisfies
@@ -91,12 +93,15 @@ _LESSER = ("miss:BELOW_QUALITY", "miss:STALE")
 # Refusals of what could not be written in time.
 _NOT_IN_TIME = ("NOT_WRITTEN", "BELOW_MINIMUM")
 
+# Why a job answers in place of a run that was turned away, and why there is none.
+OVERLOADED, UNAVAILABLE = "OVERLOADED", "UNAVAILABLE"
+
 Refresh = Callable[[Question, Decision], str]
 """Begins to make a stale answer anew; returns the name of the run that does, or nothing."""
 
 
-class Refused(Exception):  # noqa: N818 - no error: it is an answer
-    """Nothing can be answered; the argument is a reason of `report.REFUSALS`."""
+class Deferred(Exception):  # noqa: N818 - no error: it is an answer
+    """A job answers in place of a run that had told nothing; the argument is its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +147,13 @@ class Answering:
         self._exact_outcome = ""
         self._lookups = Lookups(self._ledger, asked.budget.clock, self._missed)
         most_s = min(_MOST_RESERVE_S, _RESERVE_SHARE * asked.budget.patience_s())
-        self._reserve_s = max(asked.policy.costs.deliver, most_s)
+        self._deferral = Deferral(clients.jobs, asked.question, asked.policy, asked.model.tier)
+        self._reserve_s = max(asked.policy.costs.deliver, most_s) + self._deferral.reserve_s
         self._outline = self._course.outline(self._left_s())
         self._entered_at_s = asked.budget.clock()
-        self._following = Following(flights, asked.question, self._key, report)
+        self._following = Following(
+            flights, asked.question, self._key, report, defers=self._deferral.is_open
+        )
 
     async def run(self) -> None:
         """Answer, and finish the run whatever happens.
@@ -181,10 +189,25 @@ class Answering:
                 self._plan_anew()
         except StoredAnswerFound as stored:
             await self._replay(stored.found)
+        except Deferred as deferred:
+            self._report.begin(self._outline, self._budget)
+            self._stage(JOB, "ok")
+            self._report.defer(OVERLOADED, str(deferred))
         except Refused as refused:
-            if str(refused) in _NOT_IN_TIME:
-                self._course.judge(self._outline.promised, None)
-            self._report.refuse(str(refused))
+            await self._refuse(str(refused))
+
+    async def _refuse(self, reason: str) -> None:
+        """Say that there is no answer; what time alone is lacking for becomes a job first."""
+        if reason in _NOT_IN_TIME:
+            self._course.judge(self._outline.promised, None)
+        job_id = ""
+        if reason in DEFERRED and self._deferral.is_open:
+            job_id = await self._submit()
+            self._stage(JOB, "ok" if job_id else UNAVAILABLE)
+        if job_id:
+            self._report.defer(reason, job_id)
+        else:
+            self._report.refuse(reason)
 
     async def _answer_or_follow(self) -> bool:
         """Share the answer of whoever makes the same one, or make it; False if a leader is lost."""
@@ -289,18 +312,19 @@ class Answering:
 
         Raises:
             OverloadedError: the question is turned away.
+            Deferred: it is, and has become a job.
         """
         if self._question.cache_control is CacheControl.ONLY_IF_CACHED:
             return True
         try:
             self._course.enter(self._left_s(), self._policy.losses.crowd)
-        except OverloadedError:
+        except OverloadedError as error:
             if self._following.is_known_here:
                 return True
             await self._lookups.wait()
-            if not self._lookups.has_hit():
-                raise
-            return False
+            if self._lookups.has_hit():
+                return False
+            await self._turned_away(error)
         self._entered_at_s = self._budget.clock()
         return True
 
@@ -683,6 +707,38 @@ class Answering:
                 refusal=reason,
             )
             self._keeper.keep(refusal)
+
+    # -- a job in place of an answer ---------------------------------------------------
+
+    async def _submit(self) -> str:
+        """Have a job answer; return its name, or nothing if nobody took it."""
+        # The caller's time for the first text has been kept for this; if that is past, a late
+        # word of a job is still worth more than none.
+        in_time_s = self._budget.patience_s() - self._policy.costs.deliver
+        limit_s = min(max(in_time_s, LEAST_LIMIT_S), self._budget.remaining_s())
+        record = self._ledger.start(JOB, limit_s)
+        try:
+            with noted(record), self._ledger.waiting(record):
+                job_id = await self._deferral.submit(self._run.run_id, limit_s)
+                record.end("ok")
+        except MeshError:
+            self._report.lose(Degradation(JOB, UNAVAILABLE))
+            return ""
+        return job_id
+
+    async def _turned_away(self, error: OverloadedError) -> NoReturn:
+        """Have a job answer in place of a run that the door has turned away.
+
+        Raises:
+            OverloadedError: there is no job; nothing was told by then.
+            Deferred: there is.
+        """
+        if self._deferral.is_open:
+            job_id = await self._submit()
+            if job_id:
+                raise Deferred(job_id) from error
+            error.metadata[JOB] = UNAVAILABLE
+        raise error
 
     # -- time and telling --------------------------------------------------------------
 

@@ -27,6 +27,10 @@ class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
     embedding_target: str = Field("127.0.0.1:50053", description="where the embedding service is")
     retrieval_target: str = Field("127.0.0.1:50054", description="where the retrieval service is")
     generation_target: str = Field("127.0.0.1:50055", description="where the generation service is")
+    jobs_target: str = Field(
+        "",
+        description="where the jobs service is, for policies that fall back to it; empty: none",
+    )
     policies_file: Path | None = Field(
         None, description="TOML file with a table per policy, over the built-in ones"
     )

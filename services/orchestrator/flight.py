@@ -26,6 +26,7 @@ from libs.values import (
 )
 from libs.values.cache import AskedQuestion
 from libs.values.keys import question_key
+from services.orchestrator.deferring import DEFERRED
 from services.orchestrator.flights import (
     FOLLOWER_GATHER_S,
     Boarded,
@@ -36,7 +37,7 @@ from services.orchestrator.flights import (
 )
 from services.orchestrator.hops import CALLERS_FAULT, TIMED_OUT, outcome_of
 from services.orchestrator.ledger import HopRecord
-from services.orchestrator.report import Report
+from services.orchestrator.report import Refused, Report
 from services.orchestrator.run import Run
 from services.orchestrator.writing import Written
 
@@ -56,7 +57,13 @@ class Following:
     """Boards flights for one run, and follows their leaders."""
 
     def __init__(
-        self, flights: Flights | None, question: Question, asked: AskedQuestion, report: Report
+        self,
+        flights: Flights | None,
+        question: Question,
+        asked: AskedQuestion,
+        report: Report,
+        *,
+        defers: bool = False,
     ) -> None:
         """Board nothing yet.
 
@@ -65,11 +72,13 @@ class Following:
             question: what is asked, and how it is to be answered.
             asked: what names the answer in the cache.
             report: what tells the caller.
+            defers: True if the question may become a job.
         """
         self._flights = flights if question.cache_control in _SHARING else None
         self._question = question
         self._asked = asked
         self._report = report
+        self._defers = defers
         self._leaders_left = _MOST_LEADERS
         self._has_shown = False
         self._ended = ""
@@ -111,6 +120,7 @@ class Following:
             give_up_s: seconds after which a leader without text is given up.
 
         Raises:
+            Refused: the leader's answer is of no use here.
             MeshError: what the leader failed with, where it is the caller's fault.
         """
         self._leaders_left -= 1
@@ -167,6 +177,8 @@ class Following:
         """Return whether the leader ended for a reason that is not this run's."""
         if self._leaders_left == 0 or budget.remaining_s() <= 0:
             return False
+        if completed.answer_state is AnswerState.DEFERRED:
+            return not self._defers
         if completed.answer_state is AnswerState.REFUSED:
             return any(each.reason in _OWN_REFUSALS for each in completed.degradations) or (
                 completed.finish_reason is FinishReason.STOPPED
@@ -175,12 +187,20 @@ class Following:
 
     def _end(self, flight: Flight, completed: Completed) -> None:
         """End as the leader did, unless that is less than what is of use here."""
-        is_refusal = completed.answer_state is AnswerState.REFUSED
-        if completed.quality < self._question.minimum_quality and not is_refusal:
-            self._withdraw("BELOW_MINIMUM")
-            self._report.refuse("BELOW_MINIMUM")
-        else:
-            self._report.share(completed, flight.run_id)
+        reason = self._unfit(completed)
+        if reason:
+            self._withdraw(reason)
+            raise Refused(reason)
+        self._report.share(completed, flight.run_id)
+
+    def _unfit(self, completed: Completed) -> str:
+        """Return why a leader's end is not this run's; empty if it is."""
+        if completed.answer_state is AnswerState.DEFERRED:
+            return "" if self._defers else "NOT_WRITTEN"
+        if completed.answer_state is AnswerState.REFUSED:
+            reasons = (each.reason for each in completed.degradations if each.hop == "answer")
+            return next((each for each in reasons if self._defers and each in DEFERRED), "")
+        return "BELOW_MINIMUM" if completed.quality < self._question.minimum_quality else ""
 
     def _time_is_up(self, flight: Flight) -> bool:
         """End with what there is; without any text, go alone from here on."""

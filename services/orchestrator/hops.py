@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from libs.clients.cache import CacheClient
 from libs.clients.embedding import EmbeddingClient
 from libs.clients.generation import GenerationClient
+from libs.clients.jobs import JobsClient
 from libs.clients.retrieval import RetrievalClient
 from libs.errors import (
     BudgetExhaustedError,
@@ -56,6 +57,7 @@ class Clients:
     embedding: EmbeddingClient
     retrieval: RetrievalClient
     generation: GenerationClient
+    jobs: JobsClient | None = None
 
     def doubled(self) -> frozenset[str]:
         """Return the reading hops that have a second backend to ask."""

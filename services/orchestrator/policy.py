@@ -30,6 +30,10 @@ OUTLINE_PROMPT = (
     "each section. If the passages do not hold the answer, write no heading."
 )
 
+NONE, JOB = "none", "job"
+FALLBACKS = (NONE, JOB)
+"""What becomes of a question that cannot be answered in time."""
+
 COLLECTION = "collection"
 PROMPT_CACHES = ("off", "system", "passages", COLLECTION)
 PROVENANCES = {
@@ -59,6 +63,7 @@ class Costs:
     model_first_text: float = 0.500
     fast_first_text: float = 0.250
     deliver: float = 0.003
+    job: float = 0.020
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,8 @@ class Policy:
             was stored for one of the same meaning, and the other way round.
         replay_words_per_s: pace at which a stored answer is sent; 0 sends it at once.
         system: the instructions a model gets.
+        fallback: what becomes of a question that cannot be answered in time: `none`, a
+            refusal; `job`, a job that answers it (`ORCHESTRATOR_JOBS_TARGET`).
         outline: what is added to them for an answer in sections.
         prompt_cache: what of a prompt the model's provider is asked to cache: `off`, `system`,
             `passages` (where the same ones came before) or `collection` (a small collection goes
@@ -131,6 +138,7 @@ class Policy:
     provenance: str = "sources"
     wrong_hit_allowance: float = 0.01
     unsupported: bool = False
+    fallback: str = NONE
     accept_stale: bool = True
     shares_personal: bool = False
     replay_words_per_s: float = 0.0
@@ -166,6 +174,8 @@ class Policy:
         largest = 250_000
         is_small = 1 <= self.collection_tokens <= largest
         _need(is_small, "collection_tokens", f"must be 1 to {largest}")
+        ways = ", ".join(FALLBACKS)
+        _need(self.fallback in FALLBACKS, "fallback", f"must be one of {ways}")
         known = ", ".join(PROVENANCES)
         _need(self.provenance in PROVENANCES, "provenance", f"must be one of {known}")
         is_share = 0 < self.wrong_hit_allowance <= 1
@@ -231,7 +241,7 @@ class Policies:
 BUILT_IN: dict[str, dict[str, float]] = {
     "interactive": {},
     "patient": {"first_text_s": 8.0, "end_s": 60.0},
-    "background": {"first_text_s": 60.0, "end_s": 300.0},
+    "background": {"first_text_s": 120.0, "end_s": 600.0},
 }
 """What each policy that is always there changes of the defaults."""
 

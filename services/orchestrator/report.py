@@ -45,6 +45,11 @@ REFUSALS = {
     "BELOW_MINIMUM": "No answer: what could be answered now is below the quality asked for.",
     "STOPPED": "No answer: the run was stopped.",
 }
+_DEFERRED = "No answer yet: there is no time for it now, so it is made in the background."
+
+
+class Refused(Exception):  # noqa: N818 - no error: it is an answer
+    """Nothing can be answered; the argument is a reason of `REFUSALS`."""
 
 
 class Report:
@@ -137,6 +142,7 @@ class Report:
             completed.model,
             hit=completed.cache_hit,
             followed_run_id=followed_run_id,
+            job_id=completed.job_id,
         )
         self._end(last)
 
@@ -175,6 +181,11 @@ class Report:
         self.lose(Degradation("answer", reason))
         self._refuse(FinishReason.NO_ANSWER, reason)
 
+    def defer(self, reason: str, job_id: str) -> None:
+        """Say that a job answers in place of this run, and why."""
+        self.lose(Degradation("answer", reason))
+        self._no_answer(FinishReason.NO_ANSWER, AnswerState.DEFERRED, _DEFERRED, job_id)
+
     def stop(self) -> None:
         """End the text where it is, as `StopAnswer` asked."""
         if self.ledger.first_text_at_s is None:
@@ -189,10 +200,15 @@ class Report:
             self._silence.cancel()
 
     def _refuse(self, finish_reason: FinishReason, reason: str) -> None:
+        self._no_answer(finish_reason, AnswerState.REFUSED, REFUSALS[reason])
+
+    def _no_answer(
+        self, finish_reason: FinishReason, state: AnswerState, text: str, job_id: str = ""
+    ) -> None:
         self.quality = Quality.REFUSAL
         self.ledger.saw_text()
-        completed = self._last(finish_reason, AnswerState.REFUSED, "")
-        self._end(completed, *self._renderer.alone(REFUSALS[reason]))
+        completed = self._last(finish_reason, state, "", job_id=job_id)
+        self._end(completed, *self._renderer.alone(text))
 
     def _await_more(self) -> None:
         """Have what a block holds sent when nothing more of it comes for long."""
@@ -225,11 +241,12 @@ class Report:
         usage: Usage | None = None,
         hit: CacheHit | None = None,
         followed_run_id: str = "",
+        job_id: str = "",
     ) -> Completed:
         account = self.ledger.close()
-        lost = tuple(self._lost)
+        lost, quality = tuple(self._lost), self.quality
         return Completed(
-            reason, state, self.quality, account, lost, model, usage, hit, followed_run_id
+            reason, state, quality, account, lost, model, usage, hit, followed_run_id, job_id
         )
 
     def _end(self, completed: Completed, *before: Event) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
 
 from libs.errors import OverloadedError
-from libs.values import ModelTier, Quality, Question
+from libs.server.testing import serving
+from libs.values import AnswerState, ModelTier, Plan, Quality, Question
 from services.orchestrator import __main__ as orchestrator
 from services.orchestrator.course import Courses
 from services.orchestrator.plan import GENERATION, ladder_of, prior_of
 from services.orchestrator.planning.door import Caller
 from services.orchestrator.policy import Policies, load_policies
 from tests.support.corpus import TENANT, other
+from tests.support.desk import Desk
 from tests.support.mesh import Mesh, Setting, open_mesh
 from tests.support.provider.server import Provider
 from tests.support.traffic import Traffic
@@ -23,7 +25,7 @@ from tests.support.waiting import until
 
 # A model that takes 300 ms of 900 when the mesh is quiet, and 850 when forty are under way.
 PATIENCE_S, QUIET_S, BUSY_S, INSIDE = 0.9, 0.3, 0.85, 40
-EAGER, GENEROUS = "eager", "generous"
+EAGER, GENEROUS, DEFERRING = "eager", "generous", "deferring"
 FILE = "of_the_door.toml"
 POLICIES = """
 [eager]
@@ -40,6 +42,13 @@ head_start_s = 60.0
 
 [generous.losses]
 crowd = 1.0
+
+[deferring]
+fallback = "job"
+first_text_s = 60.0
+end_s = 120.0
+lookup_limit_s = 60.0
+head_start_s = 60.0
 """
 
 
@@ -71,11 +80,25 @@ def policies(tmp_path: Path) -> Policies:
 
 
 @pytest.fixture
+async def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+async def settings(
+    tmp_path: Path, policies: Policies, desk: Desk
+) -> AsyncIterator[Mapping[str, object]]:
+    """What is set for the orchestrator: those policies, and that desk."""
+    async with serving(desk.register) as address:
+        yield {"policies_file": tmp_path / FILE, "jobs_target": address}
+
+
+@pytest.fixture
 async def mesh(
     redis_url: str,
     model_dir: Path,
     tmp_path: Path,
-    policies: Policies,
+    settings: Mapping[str, object],
     provider: Provider,
     traffic: Traffic,
     no_blocking: BlockBuster,
@@ -89,7 +112,7 @@ async def mesh(
         tmp_path,
         provider_url=provider.url,
         interceptors=[traffic],
-        settings={"orchestrator": {"policies_file": tmp_path / FILE}},
+        settings={"orchestrator": settings},
     )
     async with open_mesh(setting, no_blocking) as opened:
         yield opened
@@ -133,6 +156,24 @@ async def test_who_cannot_be_answered_in_time_is_told_before_anything_is_spent(
     assert float(error.metadata["needed_ms"]) > float(error.metadata["had_ms"])
     assert float(error.metadata["had_ms"]) < PATIENCE_S * 1e3
     assert error.retry_after_s == 1.0
+
+
+async def test_who_is_turned_away_has_a_job_where_the_policy_says_so(
+    mesh: Mesh, policies: Policies, traffic: Traffic, desk: Desk
+) -> None:
+    crowd(policies, DEFERRING)
+    before = embedded(traffic)
+    told = await mesh.ask(asked(1, DEFERRING))
+    assert embedded(traffic) == before
+    assert isinstance(told.events[0].event, Plan)
+    assert told.completed.answer_state is AnswerState.DEFERRED
+    assert told.completed.job_id == "job-1"
+    assert told.lost["answer"] == "OVERLOADED"
+    desk.is_full = True
+    with pytest.raises(OverloadedError) as caught:
+        await mesh.ask(asked(2, DEFERRING))
+    assert caught.value.metadata["job"] == "UNAVAILABLE"
+    assert caught.value.metadata["cause"] == "crowd"
 
 
 async def test_what_is_stored_is_answered_however_crowded_it_is(

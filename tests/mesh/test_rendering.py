@@ -72,13 +72,6 @@ async def test_an_outline_comes_before_what_fills_it(model_mesh: Mesh, provider:
     assert "heading" in str(call.body)
 
 
-async def test_the_skeleton_is_the_first_text(model_mesh: Mesh, provider: Provider) -> None:
-    provider.behave(sections=2, words=60, stall_after=12)
-    async with model_mesh.answers.ask(OUTLINED, limit_s=20) as events:
-        seen = await until_text(events)
-        assert isinstance(seen[-1].event, Outline)
-
-
 async def test_a_stored_outline_is_replayed_as_one(model_mesh: Mesh, provider: Provider) -> None:
     provider.behave(sections=2, words=60)
     first = await model_mesh.ask(OUTLINED)
@@ -200,12 +193,13 @@ async def test_who_wants_citations_elsewhere_makes_an_answer_of_its_own(
     assert isinstance(tolds[1].events[-2].event, Citation)
 
 
-async def test_a_reader_who_leaves_an_outline_ends_the_call_to_the_model(
+async def test_the_skeleton_is_the_first_text_and_whoever_leaves_then_ends_the_call(
     model_mesh: Mesh, provider: Provider
 ) -> None:
-    provider.behave(sections=3, words=60, stall_after=30)
+    provider.behave(sections=2, words=60, stall_after=12)
     async with model_mesh.answers.ask(OUTLINED, limit_s=20) as events:
-        await until_text(events)
+        seen = await until_text(events)
+        assert isinstance(seen[-1].event, Outline)
 
     async def is_cancelled() -> bool:
         return provider.calls[0].outcome == "cancelled"

@@ -6,6 +6,7 @@ import pytest
 
 from cli.cache.working import at_once, patiently
 from libs.errors import OverloadedError, PolicyNotFoundError
+from libs.values import Render
 from services.orchestrator.policy import load_policies
 
 
@@ -64,4 +65,5 @@ def test_what_is_warmed_behind_other_work_is_found_by_those_in_a_hurry() -> None
     policies = load_policies(None)
     background, interactive = policies.named("background"), policies.named("interactive")
     assert background.settings_fingerprint("m") == interactive.settings_fingerprint("m")
-    assert background.system_version == interactive.system_version
+    token = Render.TOKEN
+    assert background.system_version(token) == interactive.system_version(token)
