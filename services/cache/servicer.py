@@ -284,7 +284,7 @@ def _pages_from(events: Iterable[answer_pb.AnswerEvent]) -> tuple[bytes, ...]:
     for number, event in enumerate(events):
         kind = event.WhichOneof("event")
         if kind not in _REPLAYED:
-            problem = f"must be part of an answer, is {kind or 'nothing known'}"
+            problem = f"must be one of {', '.join(_REPLAYED)}, is {kind or 'nothing known'}"
             raise InvalidFieldError(f"events[{number}]", problem)
         size += event.ByteSize()
         if size >= PAGE_BYTES:

@@ -844,7 +844,7 @@ async def test_events_that_cannot_be_replayed_are_refused(
 ) -> None:
     with pytest.raises(InvalidFieldError) as caught:
         await cache.store(answer(events=numbered(TextDelta("a"), event)))
-    problem = f"must be Sources, TextDelta or Citation, is {kind}"
+    problem = f"must be one of sources, text_delta, outline, section_text, citation, is {kind}"
     assert str(caught.value) == f"events[1]: {problem}"
 
 
