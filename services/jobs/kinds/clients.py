@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from libs.clients.answer import AnswerClient
+from libs.clients.embedding import EmbeddingClient
 from libs.clients.generation import GenerationClient
 from libs.clients.retrieval import RetrievalClient
 
@@ -17,8 +18,10 @@ class Clients:
         answers: the orchestrator, which answers one question.
         retrieval: documents and passages.
         generation: models; the extractive engine where there is none.
+        embedding: what texts mean; without it, words alone are compared.
     """
 
     answers: AnswerClient
     retrieval: RetrievalClient
     generation: GenerationClient
+    embedding: EmbeddingClient | None = None
