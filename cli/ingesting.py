@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.clients import connected
-from cli.documents import Unreadable, read_documents
+from cli.documents import read_documents
 from cli.home import Place
 from libs.clients.retrieval import RetrievalClient
+from libs.reading import Unreadable
 from libs.values.retrieval import Document
 
 # A call's share: few enough to be quick, enough to fill the encoder's batches.

@@ -122,13 +122,13 @@ def up(
 
 @app.command()
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders to read.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders and patterns to read.")],
     collection: Collection = "default",
     tenant: Tenant = "default",
     *,
     as_json: Json = False,
 ) -> None:
-    """Store Markdown, text and JSONL files as documents to answer from."""
+    """Store Markdown, text, JSONL, HTML and PDF files as documents to answer from."""
     from cli import ingesting  # noqa: PLC0415
 
     documents = ingesting.read_paths(paths)

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.documents import MAX_CHARACTERS, Unreadable, read_documents
+from cli.documents import read_documents
+from libs.reading import MAX_CHARACTERS, Unreadable
 from libs.values.retrieval import Document, TextFormat
+from tests.support.pdf import pdf
 
 
 def read(*paths: Path) -> tuple[dict[str, Document], dict[str, str]]:
@@ -45,6 +47,30 @@ def test_a_folder_is_walked_and_ids_are_paths_below_it(tmp_path: Path) -> None:
     }
     assert documents["sub/b.TXT"].text == "Plain."
     assert documents["sub/b.TXT"].uri == "sub/b.TXT"
+
+
+def test_pages_and_pdfs_in_a_folder_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "page.html", "<title>T</title><h1>Head</h1><p>Words.")
+    write(tmp_path / "paper.PDF", pdf(["On paper."]))
+    write(tmp_path / "broken.pdf", "%PDF-1.4 and nothing else")
+    documents, reasons = read(tmp_path)
+    assert {name: each.text for name, each in documents.items()} == {
+        "page.html": "# Head\n\nWords.",
+        "paper.PDF": "On paper.",
+    }
+    assert reasons == {"broken.pdf": "is a damaged PDF"}
+
+
+def test_a_pattern_names_files_from_where_its_marks_begin(tmp_path: Path) -> None:
+    write(tmp_path / "docs/a.md", "One.")
+    write(tmp_path / "docs/deep/b.md", "Two.")
+    write(tmp_path / "docs/c.txt", "Three.")
+    write(tmp_path / "[d].md", "Four.")
+    assert set(read(tmp_path / "docs/*.md")[0]) == {"a.md"}
+    assert set(read(tmp_path / "docs/**/*.md")[0]) == {"a.md", "deep/b.md"}
+    assert set(read(tmp_path / "d*/[a-c].*")[0]) == {"docs/a.md", "docs/c.txt"}
+    assert set(read(tmp_path / "[d].md")[0]) == {"[d].md"}
+    assert read(tmp_path / "*.rst")[1] == {"*.rst": "matches no file"}
 
 
 def test_a_file_that_is_named_is_read_whatever_it_is_called(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Bytes as text, and Markdown's title."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from libs.reading.found import MAX_TITLE, UnreadableError
+
+_HEADING = re.compile(r"^ {0,3}# +(?P<title>.+?)[ #]*$", re.MULTILINE)
+_LOOKED_AT = 8192
+# A mark at the very start says which of these a text is in.
+_MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def decoded(data: bytes) -> str:
+    """Return the text that UTF-8 bytes spell, without a mark at its start.
+
+    Raises:
+        UnreadableError: they spell none.
+    """
+    if b"\0" in data[:_LOOKED_AT]:
+        raise UnreadableError("is binary")
+    return _in(data, "utf-8-sig", "UTF-8")
+
+
+def decoded_as(data: bytes, charset: str) -> str:
+    """Return a text in the charset that its bytes begin with, or else in the one that is named.
+
+    Raises:
+        UnreadableError: it is in neither.
+    """
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return _in(data, name, "UTF-16")
+    try:
+        name = codecs.lookup(charset).name
+    except (LookupError, ValueError):
+        name = "utf-8"
+    return decoded(data) if name in ("utf-8", "ascii") else _in(data, name, name)
+
+
+def title_of(markdown: str) -> str:
+    """Return the first heading of the first level; empty if there is none."""
+    found = _HEADING.search(markdown.partition("```")[0])
+    return found["title"].strip()[:MAX_TITLE] if found else ""
+
+
+def _in(data: bytes, codec: str, shown: str) -> str:
+    try:
+        return data.decode(codec)
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"is not {shown} at byte {error.start}") from error
+    except (LookupError, UnicodeError) as error:  # a codec that is not of text
+        raise UnreadableError(f"is not {shown}") from error
