@@ -6,10 +6,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from services.jobs.kinds.analyze import ANALYZE
+from services.jobs.kinds.answer import ANSWER
+from services.jobs.kinds.classify import CLASSIFY
 from services.jobs.kinds.clients import Clients
+from services.jobs.kinds.extract import EXTRACT
+from services.jobs.kinds.ingest import INGEST
 from services.jobs.kinds.kind import JobInput, Kind, Task, Teller
+from services.jobs.kinds.report import REPORT
+from services.jobs.kinds.summarize import SUMMARIZE
 
-KINDS: Mapping[str, Kind[Any]] = MappingProxyType({})
+KINDS: Mapping[str, Kind[Any]] = MappingProxyType(
+    {kind.name: kind for kind in (INGEST, ANALYZE, CLASSIFY, EXTRACT, SUMMARIZE, REPORT, ANSWER)}
+)
 """Every kind by its name."""
 
 __all__ = ["KINDS", "Clients", "JobInput", "Kind", "Task", "Teller"]

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from libs.resilience import background
 from services.jobs.kinds.clients import Clients
 
 
@@ -63,3 +64,42 @@ class Kind(Generic[Input]):
     name: str
     input: type[Input]
     run: Callable[[Task, Input, Teller, Clients], Awaitable[Mapping[str, Any]]]
+
+
+class Ledger:
+    """A teller that remembers what is delivered through it, and delivers nothing twice."""
+
+    def __init__(self, teller: Teller) -> None:
+        self._teller = teller
+        self._items = dict(teller.items)
+
+    async def progress(self, done: int, total: int, stage: str, message: str = "") -> None:
+        """Tell how far the attempt is."""
+        await self._teller.progress(done, total, stage, message)
+
+    async def item(self, key: str, value: Mapping[str, Any]) -> None:
+        """Deliver one partial result, unless it was."""
+        if key not in self._items:
+            await self._teller.item(key, value)
+            self._items[key] = value
+
+    @property
+    def items(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was delivered so far, by this attempt and by earlier ones."""
+        return self._items
+
+
+def kind_of(
+    name: str,
+    given: type[Input],
+    run: Callable[[Task, Input, Teller, Clients], Awaitable[Mapping[str, Any]]],
+) -> Kind[Input]:
+    """Return a kind whose attempts deliver nothing twice, and go behind what people wait for."""
+
+    async def attempt(
+        task: Task, read: Input, teller: Teller, clients: Clients
+    ) -> Mapping[str, Any]:
+        with background():
+            return await run(task, read, Ledger(teller), clients)
+
+    return Kind(name, given, attempt)

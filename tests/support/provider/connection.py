@@ -33,7 +33,7 @@ from tests.support.provider.messages import (
 )
 from tests.support.provider.prefixes import Usage
 from tests.support.provider.rules import problem
-from tests.support.provider.writing import Block, write
+from tests.support.provider.writing import Block, pieces, write
 
 if TYPE_CHECKING:
     # It makes the connections, and so imports this module.
@@ -151,8 +151,9 @@ class Connection(asyncio.Protocol):
             self._provider.prefixes.began(reading)
             self._whole(200, whole_message(call, request, [], "max_tokens"))
             return "complete"
+        said = self._provider.says(request)
         blocks, stop_reason = within(
-            write(request, call.number, behaviour),
+            write(request, call.number, behaviour) if said is None else [Block(pieces(said))],
             request["max_tokens"],
             behaviour.stop_reason,
         )

@@ -25,6 +25,7 @@ class Provider:
         calls: every request so far.
         prefixes: the prompt cache of messages.
         automatic: that of chat completions.
+        says: what it writes to a request of messages, if that is not None.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Provider:
         self.behaviour = behaviour or Behaviour()
         self.calls: list[Call] = []
         self.url = ""
+        self.says: Callable[[Any], str | None] = lambda request: None
         self.delays = Delays(seed)
         self.prefixes = PrefixCache(clock, self._minimum_tokens)
         self.automatic = AutomaticCache(clock)
