@@ -26,6 +26,8 @@ from services.jobs.kinds.writing import DATA_RULE, Tier, Writer
 _READING, _ANSWERING = "reading", "answering"
 _FINDINGS_TOKENS, _ANSWER_TOKENS = 1_500, 2_000
 _MOST_FINDING, _MOST_FINDINGS = 1_000, 30
+# Of one document, so that its item stays below a megabyte in any script.
+_MOST_OF_DOCUMENT = 150
 # Findings that are put before a model as one passage.
 _PAGE_CHARACTERS = 6_000
 # Without a model: how large the passages are, and how many of a document are looked at.
@@ -137,27 +139,38 @@ class _Reader:
 
     async def item(self, stored: StoredDocument) -> dict[str, Any]:
         """Return the item of a document."""
-        try:
-            found = await self._findings(stored)
-        except BadOutputError as error:
-            return {"title": stored.document.title, "reason": f"the model failed: {error}"}
+        document = stored.document
+        item = {"document_id": document.document_id, "title": document.title}
+        parts = passages_of(stored)
+        found, problems = await self._findings(stored, parts)
+        if problems and len(problems) == len(parts):
+            return {**item, "reason": problems[0]}
         return {
-            "title": stored.document.title,
+            **item,
             "version": stored.state.version,
-            "findings": [asdict(each) for each in found],
+            "findings": [asdict(each) for each in found[:_MOST_OF_DOCUMENT]],
+            "part_count": len(parts),
+            "unread_part_count": len(problems),
+            "is_cut": len(found) > _MOST_OF_DOCUMENT,
         }
 
-    async def _findings(self, stored: StoredDocument) -> list[_Finding]:
+    async def _findings(
+        self, stored: StoredDocument, parts: Sequence[Passage]
+    ) -> tuple[list[_Finding], list[str]]:
+        """Return what is found in a document, and why parts of it could not be read."""
         if not self.writer.has_model:
-            return await self._quoted(stored)
-        parts = passages_of(stored)
+            return await self._quoted(stored), []
         found: dict[int, list[_Finding]] = {}
+        problems: list[str] = []
 
         async def read(place: int) -> None:
-            found[place] = await self._read(parts[place])
+            try:
+                found[place] = await self._read(parts[place])
+            except BadOutputError as error:
+                problems.append(f"the model's answer cannot be used: {error}")
 
         await side_by_side(range(len(parts)), read)
-        return [each for place in sorted(found) for each in found[place]]
+        return [each for place in sorted(found) for each in found[place]], problems
 
     async def _read(self, part: Passage) -> list[_Finding]:
         reply: Any = await written_to(
@@ -211,20 +224,20 @@ class _Answerer:
     async def answer(self) -> tuple[str, str]:
         """Return the answer with the findings' numbers, and what went wrong, if anything."""
         if not self.writer.has_model:
-            return self._listed(_MOST_SHOWN), ""
+            return self._listed(), ""
         try:
             pages = await condensed(list(self._pages()), self._condense)
             return await self._asked(_ANSWERER, pages, _ANSWER_TOKENS), ""
         except BadOutputError as error:
-            return self._listed(len(self.sources)), f"the model's answer cannot be used: {error}"
+            return self._listed(), f"the model's answer cannot be used: {error}"
 
-    def _listed(self, most: int) -> str:
+    def _listed(self) -> str:
         """Return the first findings of each document as a list."""
         shown: dict[str, int] = {}
         lines = []
         for number, source in enumerate(self.sources, start=1):
             shown[source.document_id] = shown.get(source.document_id, 0) + 1
-            if shown[source.document_id] <= most:
+            if shown[source.document_id] <= _MOST_SHOWN:
                 finding = " ".join(source.finding["finding"].split())
                 lines.append(f"- {finding} [{number}]")
         return "\n".join(lines)
@@ -294,8 +307,8 @@ async def _run(
             return
         missing = chosen.missing.get(key)
         stored = None if missing else await library.document(key)
-        item = await reader.item(stored) if stored else {"reason": missing or NOT_FOUND}
-        await teller.item(key, item)
+        lost = {"document_id": key, "reason": missing or NOT_FOUND}
+        await teller.item(key, await reader.item(stored) if stored else lost)
         await steps.done(_READING, key)
 
     await side_by_side(everything, read)

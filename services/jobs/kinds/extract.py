@@ -122,8 +122,8 @@ async def _rows(given: ExtractInput, extractor: _Extractor, teller: Teller) -> l
 
 async def _documents(
     task: Task, given: ExtractInput, extractor: _Extractor, teller: Teller, clients: Clients
-) -> list[str]:
-    """Extract from each document, and return the keys of all."""
+) -> tuple[list[str], bool]:
+    """Extract from each document; return the keys of all, and whether there were more."""
     library = Library.of(task, clients, given)
     chosen = await library.choose(given)
     keys = [each.document_id for each in chosen.documents]
@@ -139,11 +139,11 @@ async def _documents(
             value = await extractor.value(passages_of(stored)) if stored else {"reason": NOT_FOUND}
         else:
             value = {"reason": reason}
-        await teller.item(key, value)
+        await teller.item(key, {"document_id": key, **value})
         await steps.done(_STAGE, key)
 
     await side_by_side([*keys, *chosen.missing], extract)
-    return [*keys, *chosen.missing]
+    return [*keys, *chosen.missing], chosen.is_cut
 
 
 def _passage(text: str) -> Passage:
@@ -156,14 +156,15 @@ async def _run(
     writer = await Writer.open(task, clients, given.tier)
     extractor = _Extractor(writer, Form(given.output_schema), given.instructions)
     if given.rows:
-        keys = await _rows(given, extractor, teller)
+        keys, is_cut = await _rows(given, extractor, teller), False
     else:
-        keys = await _documents(task, given, extractor, teller, clients)
+        keys, is_cut = await _documents(task, given, extractor, teller, clients)
     extracted = sum("value" in teller.items[key] for key in keys)
     return {
         "item_count": len(keys),
         "extracted_count": extracted,
         "failed_count": len(keys) - extracted,
+        "is_cut": is_cut,
         **writer.account(None if extracted else Quality.REFUSAL),
     }
 

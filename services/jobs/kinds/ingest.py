@@ -84,19 +84,23 @@ class _Outcome:
     """What has come of one file so far."""
 
     key: str
+    name: str
     document_ids: list[str] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
 
     def value(self) -> dict[str, Any]:
         """Return the file's item."""
-        problems = [{"where": each.path, "reason": each.reason} for each in self.unreadable]
-        if not self.document_ids:
-            return {"document_count": 0, "reason": problems[0]["reason"], "unreadable": problems}
-        return {
+        named = self.unreadable[:_MOST_NAMED]
+        item: dict[str, Any] = {
+            "name": self.name,
             "document_count": len(self.document_ids),
             "document_ids": self.document_ids[:_MOST_NAMED],
-            "unreadable": problems[:_MOST_NAMED],
+            "unreadable_count": len(self.unreadable),
+            "unreadable": [{"where": each.path, "reason": each.reason} for each in named],
         }
+        if not self.document_ids:
+            item["reason"] = named[0].reason
+        return item
 
 
 class _Store:
@@ -180,11 +184,12 @@ async def _run(
 ) -> Mapping[str, Any]:
     store = _Store(task, given, teller, clients)
     await store.open()
-    for key, file in _keyed(given.files).items():
+    files = _keyed(given.files)
+    for key, file in files.items():
         if key in teller.items:
-            store.knows(teller.items[key].get("document_ids", ()), key)
+            store.knows(teller.items[key]["document_ids"], key)
             continue
-        outcome = _Outcome(key)
+        outcome = _Outcome(key, file.name)
         for where, found in await _read(key, file):
             if isinstance(found, Unreadable):
                 outcome.unreadable.append(found)
@@ -192,25 +197,22 @@ async def _run(
                 await store.add(outcome, where, _labelled(found, file, given.scope))
         store.has_read(outcome)
     await store.flush()
-    return _result(given, teller.items, store)
+    return _result(given, [teller.items[key] for key in files], store)
 
 
 def _result(
-    given: IngestInput, items: Mapping[str, Mapping[str, Any]], store: _Store
+    given: IngestInput, items: Sequence[Mapping[str, Any]], store: _Store
 ) -> dict[str, Any]:
-    counts = [each["document_count"] for each in items.values()]
+    failed = [each for each in items if "reason" in each]
     return {
         "collection": given.collection,
-        "file_count": len(given.files),
-        "stored_file_count": sum(count > 0 for count in counts),
-        "document_count": sum(counts),
+        "file_count": len(items),
+        "stored_file_count": len(items) - len(failed),
+        "document_count": sum(each["document_count"] for each in items),
         "changed_count": store.changed_count,
         "passage_count": store.passage_count,
-        "unreadable": [
-            {"name": key, "reason": value["reason"]}
-            for key, value in items.items()
-            if "reason" in value
-        ],
+        "unreadable_count": sum(each["unreadable_count"] for each in items),
+        "failed_files": [{"name": each["name"], "reason": each["reason"]} for each in failed],
     }
 
 

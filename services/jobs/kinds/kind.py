@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from libs.resilience import background
 from services.jobs.kinds.clients import Clients
 
 
@@ -23,6 +23,10 @@ class JobInput(BaseModel):
 
 
 Input = TypeVar("Input", bound=JobInput)
+MOST_KEY_CHARACTERS = 256
+"""Characters that the key of an item has at most."""
+
+_DIGEST_CHARACTERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,34 @@ class Kind(Generic[Input]):
     run: Callable[[Task, Input, Teller, Clients], Awaitable[Mapping[str, Any]]]
 
 
+class _Items(Mapping[str, Mapping[str, Any]]):
+    """Items by their keys, however long these are."""
+
+    def __init__(self, items: Mapping[str, Mapping[str, Any]]) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, key: str) -> Mapping[str, Any]:
+        return self._items[short_key(key)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, key: str, value: Mapping[str, Any]) -> None:
+        self._items[short_key(key)] = value
+
+
 class Ledger:
-    """A teller that remembers what is delivered through it, and delivers nothing twice."""
+    """A teller that remembers what is delivered through it, and delivers nothing twice.
+
+    Keys may be names of any length: one that is longer than items may have is told shortened.
+    """
 
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
-        self._items = dict(teller.items)
+        self._items = _Items(teller.items)
 
     async def progress(self, done: int, total: int, stage: str, message: str = "") -> None:
         """Tell how far the attempt is."""
@@ -80,8 +106,8 @@ class Ledger:
     async def item(self, key: str, value: Mapping[str, Any]) -> None:
         """Deliver one partial result, unless it was."""
         if key not in self._items:
-            await self._teller.item(key, value)
-            self._items[key] = value
+            await self._teller.item(short_key(key), value)
+            self._items.add(key, value)
 
     @property
     def items(self) -> Mapping[str, Mapping[str, Any]]:
@@ -89,17 +115,24 @@ class Ledger:
         return self._items
 
 
+def short_key(key: str) -> str:
+    """Return a key as items have it: one that is too long ends with a digest of itself."""
+    if len(key) <= MOST_KEY_CHARACTERS:
+        return key
+    digest = hashlib.sha256(key.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+    return f"{key[: MOST_KEY_CHARACTERS - _DIGEST_CHARACTERS - 1]}~{digest}"
+
+
 def kind_of(
     name: str,
     given: type[Input],
     run: Callable[[Task, Input, Teller, Clients], Awaitable[Mapping[str, Any]]],
 ) -> Kind[Input]:
-    """Return a kind whose attempts deliver nothing twice, and go behind what people wait for."""
+    """Return a kind whose attempts remember what they deliver, and deliver nothing twice."""
 
     async def attempt(
         task: Task, read: Input, teller: Teller, clients: Clients
     ) -> Mapping[str, Any]:
-        with background():
-            return await run(task, read, Ledger(teller), clients)
+        return await run(task, read, Ledger(teller), clients)
 
     return Kind(name, given, attempt)

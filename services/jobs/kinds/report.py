@@ -188,7 +188,7 @@ class _Author:
         heading = section["heading"]
         if not self._writer.has_model:
             # Sentences are looked for by its words; a document's title is no part of what is asked.
-            return self._given.topic if "document_id" in section else section["query"]
+            return self._given.topic if "document_id" in section else heading
         listed = "; ".join(others)
         about = f"The report is about: {self._given.topic}\n\nThe section: {heading}"
         beside = f"\n\nThe other sections: {listed}" if listed else ""

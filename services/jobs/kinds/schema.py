@@ -83,7 +83,7 @@ def parsed(text: str) -> Any:
     fenced = _FENCED.match(text)
     try:
         value = json.loads(fenced["inside"] if fenced else text)
-        json.dumps(value, allow_nan=False).encode()
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadOutputError("it is no JSON") from error
     return value

@@ -201,13 +201,13 @@ async def _item(
 ) -> dict[str, Any]:
     stored = None if missing else await library.document(key)
     if stored is None:
-        return {"reason": missing or NOT_FOUND}
-    title = stored.document.title
+        return {"document_id": key, "reason": missing or NOT_FOUND}
+    item = {"document_id": key, "title": stored.document.title, "version": stored.state.version}
     try:
-        summary = await summarizer.of_text(stored.document.text, title)
+        summary = await summarizer.of_text(stored.document.text, stored.document.title)
     except BadOutputError as error:
-        return {"title": title, "reason": str(error)}
-    return {"title": title, "version": stored.state.version, "summary": summary}
+        return {**item, "reason": str(error)}
+    return {**item, "summary": summary}
 
 
 def _headed(item: Mapping[str, Any], count: int) -> str:

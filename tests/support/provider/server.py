@@ -38,7 +38,7 @@ class Provider:
         self.behaviour = behaviour or Behaviour()
         self.calls: list[Call] = []
         self.url = ""
-        self.says: Callable[[Any], str | None] = lambda request: None
+        self.says: Callable[[Any], str | None] = lambda _: None
         self.delays = Delays(seed)
         self.prefixes = PrefixCache(clock, self._minimum_tokens)
         self.automatic = AutomaticCache(clock)

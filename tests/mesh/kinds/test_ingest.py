@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import base64
+
+from libs.errors import DocumentNotFoundError
+from libs.values.retrieval import TextFormat
+from tests.support.corpus import TENANT
+from tests.support.jobs import Staff, Told, attempt
+from tests.support.pdf import pdf
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+async def test_each_file_is_stored_or_named_with_its_reason(staff: Staff) -> None:
+    files = [
+        {"name": "guide.md", "content": "# Guide\n\nWords."},
+        {"name": "page.html", "content": "<title>A page</title><h1>Head</h1><p>Text.</p>"},
+        {"name": "paper.pdf", "content_base64": encoded(pdf(["On paper."], "A paper"))},
+        {"name": "rows.jsonl", "content": '{"text": "One."}\n{"id": "two", "text": "Two."}\n{'},
+        {"name": "notes.txt", "content": "Plain.", "title": "Notes", "metadata": {"lang": "en"}},
+        {"name": "empty.md", "content": ""},
+        {"name": "broken.pdf", "content_base64": encoded(b"%PDF-1.4 and no more")},
+        {"name": "binary.txt", "content_base64": encoded(b"a\0b")},
+        {"name": "slip.txt", "content_base64": "not base 64!"},
+        {"name": "notes.txt", "content": "Again."},
+    ]
+    result, told = await attempt(staff.clients, "ingest", files=files)
+    assert result == {
+        "collection": "default",
+        "file_count": 10,
+        "stored_file_count": 5,
+        "document_count": 6,
+        "changed_count": 6,
+        "passage_count": 6,
+        "unreadable_count": 6,
+        "failed_files": [
+            {"name": "empty.md", "reason": "is empty"},
+            {"name": "broken.pdf", "reason": "is a damaged PDF"},
+            {"name": "binary.txt", "reason": "is binary"},
+            {"name": "slip.txt", "reason": "is not base64"},
+            {"name": "notes.txt", "reason": "has the id 'notes.txt', as notes.txt has"},
+        ],
+    }
+    assert told.items["rows.jsonl"]["document_ids"] == ["rows.jsonl:1", "two"]
+    assert told.items["rows.jsonl"]["unreadable"][0]["where"] == "rows.jsonl:3"
+    assert told.steps[0] == (0, 10)
+    assert told.steps[-1] == (10, 10)
+    stored = (await staff.retrieval.get(TENANT, "default", "notes.txt")).document
+    assert (stored.title, stored.metadata, stored.text) == ("Notes", {"lang": "en"}, "Plain.")
+    page = (await staff.retrieval.get(TENANT, "default", "page.html")).document
+    assert (page.title, page.format) == ("A page", TextFormat.MARKDOWN)
+
+
+async def test_the_same_files_again_change_nothing(staff: Staff) -> None:
+    given = {"files": [{"name": "a.md", "content": "Words."}], "collection": "other"}
+    await attempt(staff.clients, "ingest", **given)
+    again, _ = await attempt(staff.clients, "ingest", **given)
+    assert (again["document_count"], again["changed_count"]) == (1, 0)
+
+
+async def test_a_document_that_retrieval_refuses_is_named_and_the_others_are_stored(
+    staff: Staff,
+) -> None:
+    rows = '{"id": "good", "text": "x"}\n{"id": "bad", "text": "x", "title": "%s"}' % ("t" * 600)
+    result, told = await attempt(
+        staff.clients, "ingest", files=[{"name": "rows.jsonl", "content": rows}]
+    )
+    assert result["document_count"] == 1
+    reason = told.items["rows.jsonl"]["unreadable"][0]["reason"]
+    assert reason == "is refused: must have at most 512 characters, has 600"
+
+
+async def test_a_document_goes_where_it_is_said_to(staff: Staff) -> None:
+    files = [
+        {"name": "a.jsonl", "content": '{"text": "x"}', "document_id": "named"},
+        {"name": "b.bin", "content": "<p>Hi", "media_type": "text/html", "document_id": "page"},
+    ]
+    await attempt(staff.clients, "ingest", files=files, scope="hr")
+    found = (await staff.retrieval.get(TENANT, "default", "named:1")).document
+    assert (found.scope, found.uri) == ("hr", "")
+    assert (await staff.retrieval.get(TENANT, "default", "page")).document.text == "Hi"
+
+
+async def test_files_that_an_earlier_attempt_has_told_of_are_not_read_again(staff: Staff) -> None:
+    files = [{"name": f"{'n' * 400}{number}.md", "content": "Words."} for number in range(3)]
+    _, told = await attempt(staff.clients, "ingest", files=files)
+    await staff.retrieval.delete(TENANT, "default", [files[0]["name"]])
+    again, _ = await attempt(staff.clients, "ingest", Told(dict(told.items)), files=files)
+    assert again["document_count"] == 3
+    try:
+        await staff.retrieval.get(TENANT, "default", files[0]["name"])
+    except DocumentNotFoundError:
+        return
+    raise AssertionError("it was stored again")
