@@ -35,7 +35,9 @@ _PASSAGE_CHARACTERS, _MOST_PASSAGES = 1_500, 10
 # What is shown of each document's findings where no model writes of them.
 _MOST_SHOWN = 3
 _MARKER = re.compile(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]")
+NO_DOCUMENT = "there is no document to read"
 NOTHING = "no document says anything to the question"
+UNREAD = "no document could be read"
 
 _FINDINGS = Form(
     {
@@ -314,7 +316,7 @@ async def _run(
     await side_by_side(everything, read)
     await steps.at(_ANSWERING)
     items = {key: teller.items[key] for key in keys}
-    result = await _result(writer, given, list(_sources(items)))
+    result = await _result(writer, given, list(_sources(items)), _no_answer(items))
     await steps.done(_ANSWERING)
     return {
         **result,
@@ -336,11 +338,18 @@ def _sources(items: Mapping[str, Mapping[str, Any]]) -> Iterator[_Source]:
             yield _Source(key, item["title"], item["version"], finding)
 
 
+def _no_answer(items: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return why there is no answer, if there is none."""
+    if not items:
+        return NO_DOCUMENT
+    return NOTHING if any("findings" in each for each in items.values()) else UNREAD
+
+
 async def _result(
-    writer: Writer, given: AnalyzeInput, sources: Sequence[_Source]
+    writer: Writer, given: AnalyzeInput, sources: Sequence[_Source], no_answer: str
 ) -> dict[str, Any]:
     if not sources:
-        return {"answer": "", "citations": [], "reason": NOTHING}
+        return {"answer": "", "citations": [], "reason": no_answer}
     said, problem = await _Answerer(writer, given, sources).answer()
     answer, citations = _cited(said, sources)
     return {"answer": answer, "citations": citations, "reason": problem}

@@ -70,13 +70,13 @@ class IngestInput(JobInput):
     Attributes:
         collection: made if it is not there.
         files: what to store.
-        scope: the documents' access scope; empty is open to the whole tenant. Rows of JSON
-            lines may say another.
+        scope: the documents' access scope; empty is open to the whole tenant. That of the job
+            if it is not given. Rows of JSON lines may say another.
     """
 
     collection: CollectionName = "default"
     files: tuple[FileInput, ...] = Field(min_length=1, max_length=_MOST_FILES)
-    scope: Annotated[str, StringConstraints(max_length=256)] = ""
+    scope: Annotated[str, StringConstraints(max_length=256)] | None = None
 
 
 @dataclass(slots=True)
@@ -185,6 +185,7 @@ async def _run(
     store = _Store(task, given, teller, clients)
     await store.open()
     files = _keyed(given.files)
+    scope = task.scope if given.scope is None else given.scope
     for key, file in files.items():
         if key in teller.items:
             store.knows(teller.items[key]["document_ids"], key)
@@ -194,7 +195,7 @@ async def _run(
             if isinstance(found, Unreadable):
                 outcome.unreadable.append(found)
             else:
-                await store.add(outcome, where, _labelled(found, file, given.scope))
+                await store.add(outcome, where, _labelled(found, file, scope))
         store.has_read(outcome)
     await store.flush()
     return _result(given, [teller.items[key] for key in files], store)

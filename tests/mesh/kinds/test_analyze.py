@@ -122,7 +122,7 @@ async def test_an_empty_collection_has_no_answer_and_one_that_is_not_there_is_an
     await staff.store()
     result, told = await attempt(staff.clients, "analyze", question=QUESTION)
     assert (result["answer"], result["quality"]) == ("", "refusal")
-    assert result["reason"] == "no document says anything to the question"
+    assert result["reason"] == "there is no document to read"
     assert told.steps[-1] == (1, 1)
     with pytest.raises(CollectionNotFoundError):
         await attempt(staff.clients, "analyze", question=QUESTION, collection="nowhere")

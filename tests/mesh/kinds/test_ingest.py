@@ -1,9 +1,16 @@
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Sequence
 
+import pytest
+
+from libs.clients.embedding import EmbeddingClient
 from libs.errors import DocumentNotFoundError
-from libs.values.retrieval import TextFormat
+from libs.values.retrieval import Document, TextFormat
+from services.jobs.kinds import Task
+from services.retrieval.chunking import Chunker
 from tests.support.corpus import TENANT
 from tests.support.jobs import Staff, Told, attempt
 from tests.support.pdf import pdf
@@ -77,9 +84,12 @@ async def test_a_document_goes_where_it_is_said_to(staff: Staff) -> None:
         {"name": "a.jsonl", "content": '{"text": "x"}', "document_id": "named"},
         {"name": "b.bin", "content": "<p>Hi", "media_type": "text/html", "document_id": "page"},
     ]
-    await attempt(staff.clients, "ingest", files=files, scope="hr")
+    task = Task(TENANT, "job-1", 1, "hr")
+    await attempt(staff.clients, "ingest", task=task, files=files)
     found = (await staff.retrieval.get(TENANT, "default", "named:1")).document
     assert (found.scope, found.uri) == ("hr", "")
+    await attempt(staff.clients, "ingest", task=task, files=files, scope="")
+    assert (await staff.retrieval.get(TENANT, "default", "named:1")).document.scope == ""
     assert (await staff.retrieval.get(TENANT, "default", "page")).document.text == "Hi"
 
 
@@ -94,3 +104,68 @@ async def test_files_that_an_earlier_attempt_has_told_of_are_not_read_again(staf
     except DocumentNotFoundError:
         return
     raise AssertionError("it was stored again")
+
+
+MARKDOWN = "# Part {n}\n\n" + "Sentence {n} says what is to be said of its subject. " * 60
+PAGE = "<nav>Menu</nav><h1>Page {n}</h1>" + "<p>Paragraph {n} of a page that is read.</p>" * 60
+
+
+def mixed(number: int) -> dict[str, str]:
+    """One of 500 files of all formats; one in ten cannot be read."""
+    match number % 10:
+        case 0:
+            return {"name": f"{number}.pdf", "content": "%PDF-1.7 broken"}
+        case 1 | 2 | 3:
+            return {"name": f"{number}.md", "content": MARKDOWN.format(n=number)}
+        case 4 | 5:
+            return {"name": f"{number}.html", "content": PAGE.format(n=number)}
+        case 6 | 7:
+            pages = pdf([f"Page {page} of paper {number}.\n" * 40 for page in range(2)])
+            return {"name": f"{number}.pdf", "content_base64": encoded(pages)}
+        case _:
+            return {"name": f"{number}.txt", "content": f"Line {number} of a note. " * 80}
+
+
+async def encoding_s(staff: Staff, passages: Sequence[str]) -> float:
+    """Seconds that the encoder takes for passages when it is asked for nothing else."""
+    client = EmbeddingClient(staff.connections["embedding"])
+    began_s = time.monotonic()
+    for start in range(0, len(passages), 64):
+        async with client.stream(passages[start : start + 64]) as blocks:
+            _ = [block async for block in blocks]
+    return time.monotonic() - began_s
+
+
+@pytest.mark.prove
+async def test_five_hundred_mixed_files_are_in_or_named_as_fast_as_the_encoder_goes(
+    staff: Staff,
+) -> None:
+    files = [mixed(number) for number in range(498)]
+    files.append({"name": "empty.md", "content": ""})
+    files.append({"name": "huge.pdf", "content_base64": encoded(b"%PDF-1.4" + bytes(50 * 2**20))})
+    began_s = time.monotonic()
+    result, told = await attempt(staff.clients, "ingest", files=files)
+    took_s = time.monotonic() - began_s
+    count = result["passage_count"]
+    assert len(told.items) == 500
+    assert len(result["failed_files"]) == 52
+    assert {each["reason"] for each in result["failed_files"]} == {
+        "is a damaged PDF",
+        "is empty",
+        "has about 52428810 bytes, more than 52428800",
+    }
+    began_s = time.monotonic()
+    again, _ = await attempt(staff.clients, "ingest", files=files)
+    again_s = time.monotonic() - began_s
+    assert again["changed_count"] == 0
+    markdown = [each["content"] for each in files if each["name"].endswith(".md")]
+    cut = Chunker(900)
+    documents = [Document(str(at), text) for at, text in enumerate(markdown) if text]
+    passages = [each.text[one.start : one.end] for each in documents for one in cut.split(each)]
+    alone_s = await encoding_s(staff, passages) / len(passages)
+    print(
+        f"\n{count} passages in {took_s:.1f} s, {count / took_s:.0f} a second; again in"
+        f" {again_s:.1f} s; the encoder alone does {1 / alone_s:.0f} a second"
+    )
+    assert took_s <= 1.5 * count * alone_s
+    assert again_s <= took_s / 4

@@ -64,6 +64,17 @@ async def test_an_attempt_after_a_crash_goes_on_where_the_one_before_it_broke_of
         provider.calls.clear()
 
 
+async def test_an_attempt_that_is_told_of_nothing_asks_for_everything_again(
+    writers: Staff, provider: Provider
+) -> None:
+    saying(provider, good)
+    _, told = await attempt(writers.clients, "extract", **GIVEN["extract"])
+    for items, asked in (({}, len(ROWS)), (told.items, 0)):
+        provider.calls.clear()
+        await attempt(writers.clients, "extract", Told(dict(items)), **GIVEN["extract"])
+        assert len(provider.calls) == asked
+
+
 async def test_an_attempt_that_has_everything_asks_no_model_of_it_again(
     model_staff: Staff, provider: Provider
 ) -> None:
