@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from libs.values import Passage, Quality
-from libs.values.retrieval import StoredDocument
 from services.jobs.kinds.clients import Clients
 from services.jobs.kinds.condensing import condensed
+from services.jobs.kinds.findings import Reader
 from services.jobs.kinds.inputs import Asked, DocumentChoice, Instructions, Language
 from services.jobs.kinds.kind import Task, Teller, kind_of
-from services.jobs.kinds.library import NOT_FOUND, Library
-from services.jobs.kinds.parts import groups, passages_of
-from services.jobs.kinds.quotes import place_of
+from services.jobs.kinds.library import Library
+from services.jobs.kinds.parts import groups
 from services.jobs.kinds.replies import written_to
 from services.jobs.kinds.schema import BadOutputError, Form
-from services.jobs.kinds.words import ranked
-from services.jobs.kinds.work import Steps, side_by_side
+from services.jobs.kinds.walk import walk
 from services.jobs.kinds.writing import DATA_RULE, Tier, Writer
 
 _READING, _ANSWERING = "reading", "answering"
-_FINDINGS_TOKENS, _ANSWER_TOKENS = 1_500, 2_000
-_MOST_FINDING, _MOST_FINDINGS = 1_000, 30
-# Of one document, so that its item stays below a megabyte in any script.
-_MOST_OF_DOCUMENT = 150
+_CONDENSED_TOKENS, _ANSWER_TOKENS = 1_500, 2_000
 # Findings that are put before a model as one passage.
 _PAGE_CHARACTERS = 6_000
-# Without a model: how large the passages are, and how many of a document are looked at.
-_PASSAGE_CHARACTERS, _MOST_PASSAGES = 1_500, 10
 # What is shown of each document's findings where no model writes of them.
 _MOST_SHOWN = 3
 _MARKER = re.compile(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]")
@@ -39,24 +31,6 @@ NO_DOCUMENT = "there is no document to read"
 NOTHING = "no document says anything to the question"
 UNREAD = "no document could be read"
 
-_FINDINGS = Form(
-    {
-        "type": "object",
-        "properties": {
-            "findings": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {"finding": {"type": "string"}, "quote": {"type": "string"}},
-                    "required": ["finding", "quote"],
-                    "additionalProperties": False,
-                },
-            }
-        },
-        "required": ["findings"],
-        "additionalProperties": False,
-    }
-)
 _ANSWER = Form(
     {
         "type": "object",
@@ -64,12 +38,6 @@ _ANSWER = Form(
         "required": ["answer"],
         "additionalProperties": False,
     }
-)
-_READER = (
-    "You read a part of a document and write down everything in it that bears on the question: "
-    "each finding in one or two sentences of your own, in the language of the question, with a "
-    "quote of at most 40 words from the text, word for word, that shows it. If nothing bears on "
-    f"the question, `findings` is empty. Never invent anything. {DATA_RULE}"
 )
 _ANSWERER = (
     "You answer a question from findings, each with its number in brackets, and from nothing else. "
@@ -101,16 +69,6 @@ class AnalyzeInput(DocumentChoice):
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
-    """What a document says to the question; the place of its quote, if the quote is real."""
-
-    finding: str
-    quote: str | None = None
-    start_offset: int | None = None
-    end_offset: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Source:
     """A finding, and the document that it is from."""
 
@@ -130,89 +88,6 @@ class _Source:
             "start_offset": self.finding["start_offset"],
             "end_offset": self.finding["end_offset"],
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Finds what a document says to the question."""
-
-    writer: Writer
-    given: AnalyzeInput
-
-    async def item(self, stored: StoredDocument) -> dict[str, Any]:
-        """Return the item of a document."""
-        document = stored.document
-        item = {"document_id": document.document_id, "title": document.title}
-        parts = passages_of(stored)
-        found, problems = await self._findings(stored, parts)
-        if problems and len(problems) == len(parts):
-            return {**item, "reason": problems[0]}
-        return {
-            **item,
-            "version": stored.state.version,
-            "findings": [asdict(each) for each in found[:_MOST_OF_DOCUMENT]],
-            "part_count": len(parts),
-            "unread_part_count": len(problems),
-            "is_cut": len(found) > _MOST_OF_DOCUMENT,
-        }
-
-    async def _findings(
-        self, stored: StoredDocument, parts: Sequence[Passage]
-    ) -> tuple[list[_Finding], list[str]]:
-        """Return what is found in a document, and why parts of it could not be read."""
-        if not self.writer.has_model:
-            return await self._quoted(stored), []
-        found: dict[int, list[_Finding]] = {}
-        problems: list[str] = []
-
-        async def read(place: int) -> None:
-            try:
-                found[place] = await self._read(parts[place])
-            except BadOutputError as error:
-                problems.append(f"the model's answer cannot be used: {error}")
-
-        await side_by_side(range(len(parts)), read)
-        return [each for place in sorted(found) for each in found[place]], problems
-
-    async def _read(self, part: Passage) -> list[_Finding]:
-        reply: Any = await written_to(
-            _FINDINGS,
-            self.writer,
-            f"The question: {self.given.question}",
-            system="\n\n".join(filter(None, (_READER, self.given.instructions))),
-            passages=[part],
-            max_output_tokens=_FINDINGS_TOKENS,
-        )
-        return [
-            _placed(each, part)
-            for each in reply["findings"][:_MOST_FINDINGS]
-            if each["finding"].strip()
-        ]
-
-    async def _quoted(self, stored: StoredDocument) -> list[_Finding]:
-        """Return the sentences that answer best, word for word."""
-        parts = passages_of(stored, _PASSAGE_CHARACTERS)
-        question = self.given.question
-        best = await asyncio.to_thread(ranked, question, [each.text for each in parts])
-        passages = [parts[place] for place in best[:_MOST_PASSAGES]]
-        written = await self.writer.write(
-            question, passages=passages, max_output_tokens=_FINDINGS_TOKENS
-        )
-        return [
-            _Finding(each.cited_text, each.cited_text, each.start_offset, each.end_offset)
-            for each in written.citations
-        ]
-
-
-def _placed(said: Mapping[str, str], part: Passage) -> _Finding:
-    """Return a finding with the place of its quote, which must be there."""
-    text = said["finding"].strip()[:_MOST_FINDING]
-    place = place_of(said["quote"], part.text)
-    if place is None:
-        return _Finding(text)
-    start, end = place
-    offset = part.start_offset
-    return _Finding(text, part.text[start:end], offset + start, offset + end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +128,7 @@ class _Answerer:
             yield "\n".join(page)
 
     async def _condense(self, texts: Sequence[str]) -> str:
-        return await self._asked(_CONDENSER, texts, _FINDINGS_TOKENS)
+        return await self._asked(_CONDENSER, texts, _CONDENSED_TOKENS)
 
     async def _asked(self, system: str, texts: Sequence[str], tokens: int) -> str:
         passages = [
@@ -296,38 +171,18 @@ async def _run(
     task: Task, given: AnalyzeInput, teller: Teller, clients: Clients
 ) -> Mapping[str, Any]:
     writer = await Writer.open(task, clients, given.tier)
+    reader = Reader(writer, given.question, given.instructions)
     library = Library.of(task, clients, given)
-    chosen = await library.choose(given)
-    keys = [each.document_id for each in chosen.documents]
-    everything = [*keys, *chosen.missing]
-    steps = Steps(teller, len(everything) + 1, sum(key in teller.items for key in everything))
-    await steps.at(_READING)
-    reader = _Reader(writer, given)
-
-    async def read(key: str) -> None:
-        if key in teller.items:
-            return
-        missing = chosen.missing.get(key)
-        stored = None if missing else await library.document(key)
-        lost = {"document_id": key, "reason": missing or NOT_FOUND}
-        await teller.item(key, await reader.item(stored) if stored else lost)
-        await steps.done(_READING, key)
-
-    await side_by_side(everything, read)
-    await steps.at(_ANSWERING)
-    items = {key: teller.items[key] for key in keys}
-    result = await _result(writer, given, list(_sources(items)), _no_answer(items))
-    await steps.done(_ANSWERING)
+    walked = await walk(library, given, teller, reader.item, stage=_READING, steps_after=1)
+    await walked.steps.at(_ANSWERING)
+    result = await _result(writer, given, walked.items)
+    await walked.steps.done(_ANSWERING)
     return {
         **result,
-        "document_count": len(keys),
-        "relevant_count": sum(bool(each.get("findings")) for each in items.values()),
-        "unread": [
-            {"document_id": key, "reason": teller.items[key]["reason"]}
-            for key in everything
-            if "reason" in teller.items[key]
-        ],
-        "is_cut": chosen.is_cut,
+        "document_count": len(walked.items),
+        "relevant_count": sum(bool(each.get("findings")) for each in walked.items.values()),
+        "unread": walked.unread,
+        "is_cut": walked.is_cut,
         **writer.account(None if result["answer"] else Quality.REFUSAL),
     }
 
@@ -346,10 +201,11 @@ def _no_answer(items: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 async def _result(
-    writer: Writer, given: AnalyzeInput, sources: Sequence[_Source], no_answer: str
+    writer: Writer, given: AnalyzeInput, items: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
+    sources = list(_sources(items))
     if not sources:
-        return {"answer": "", "citations": [], "reason": no_answer}
+        return {"answer": "", "citations": [], "reason": _no_answer(items)}
     said, problem = await _Answerer(writer, given, sources).answer()
     answer, citations = _cited(said, sources)
     return {"answer": answer, "citations": citations, "reason": problem}

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, model_validator
 
 from libs.values import Passage, Quality
+from libs.values.retrieval import StoredDocument
 from services.jobs.kinds.clients import Clients
 from services.jobs.kinds.inputs import (
     MOST_ROWS,
@@ -19,10 +20,11 @@ from services.jobs.kinds.inputs import (
     keyed,
 )
 from services.jobs.kinds.kind import Task, Teller, kind_of
-from services.jobs.kinds.library import NOT_FOUND, Library
+from services.jobs.kinds.library import Library
 from services.jobs.kinds.parts import passages_of
 from services.jobs.kinds.replies import written_to
 from services.jobs.kinds.schema import BadOutputError, Form, checked_schema
+from services.jobs.kinds.walk import walk
 from services.jobs.kinds.work import Steps, side_by_side
 from services.jobs.kinds.writing import DATA_RULE, Tier, Writer
 
@@ -124,26 +126,14 @@ async def _documents(
     task: Task, given: ExtractInput, extractor: _Extractor, teller: Teller, clients: Clients
 ) -> tuple[list[str], bool]:
     """Extract from each document; return the keys of all, and whether there were more."""
+
+    async def item(stored: StoredDocument) -> Mapping[str, Any]:
+        return await extractor.value(passages_of(stored))
+
     library = Library.of(task, clients, given)
-    chosen = await library.choose(given)
-    keys = [each.document_id for each in chosen.documents]
-    total = len(keys) + len(chosen.missing)
-    steps = Steps(teller, total, sum(key in teller.items for key in (*keys, *chosen.missing)))
-    await steps.at(_STAGE)
-
-    async def extract(key: str) -> None:
-        if key in teller.items:
-            return
-        if (reason := chosen.missing.get(key)) is None:
-            stored = await library.document(key)
-            value = await extractor.value(passages_of(stored)) if stored else {"reason": NOT_FOUND}
-        else:
-            value = {"reason": reason}
-        await teller.item(key, {"document_id": key, **value})
-        await steps.done(_STAGE, key)
-
-    await side_by_side([*keys, *chosen.missing], extract)
-    return [*keys, *chosen.missing], chosen.is_cut
+    walked = await walk(library, given, teller, item, stage=_STAGE)
+    unread = [each["document_id"] for each in walked.unread]
+    return list(dict.fromkeys([*walked.items, *unread])), walked.is_cut
 
 
 def _passage(text: str) -> Passage:

@@ -10,13 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import StringConstraints, model_validator
 
 from libs.values import FinishReason, Passage, Quality
+from libs.values.retrieval import StoredDocument
 from services.jobs.kinds.clients import Clients
 from services.jobs.kinds.condensing import condensed
 from services.jobs.kinds.inputs import DocumentChoice, Language, has_choice
 from services.jobs.kinds.kind import Task, Teller, kind_of
-from services.jobs.kinds.library import NOT_FOUND, Library
+from services.jobs.kinds.library import Library
 from services.jobs.kinds.parts import spans
 from services.jobs.kinds.schema import BadOutputError
+from services.jobs.kinds.walk import walk
 from services.jobs.kinds.words import central
 from services.jobs.kinds.work import Steps, side_by_side
 from services.jobs.kinds.writing import DATA_RULE, Tier, Writer
@@ -26,6 +28,7 @@ _STAGE, _LAST_STAGE = "summarizing", "combining"
 # Sentences or points, and the tokens that they may take in any language.
 _SIZES = {"short": (3, 400), "long": (12, 1_600)}
 _NOTES_TOKENS = 900
+NOTHING = "there is nothing to summarize"
 
 
 class SummarizeInput(DocumentChoice):
@@ -163,51 +166,41 @@ async def _text(summarizer: _Summarizer, teller: Teller) -> Mapping[str, Any]:
 async def _documents(
     task: Task, summarizer: _Summarizer, teller: Teller, clients: Clients
 ) -> Mapping[str, Any]:
+    async def item(stored: StoredDocument) -> Mapping[str, Any]:
+        return await _item(summarizer, stored)
+
     library = Library.of(task, clients, summarizer.given)
-    chosen = await library.choose(summarizer.given)
-    keys = [each.document_id for each in chosen.documents]
-    everything = [*keys, *chosen.missing]
-    steps = Steps(teller, len(everything) + 1, sum(key in teller.items for key in everything))
-    await steps.at(_STAGE)
-
-    async def summarize(key: str) -> None:
-        if key in teller.items:
-            return
-        await teller.item(key, await _item(library, summarizer, key, chosen.missing.get(key)))
-        await steps.done(_STAGE, key)
-
-    await side_by_side(everything, summarize)
-    await steps.at(_LAST_STAGE)
-    made = [teller.items[key] for key in keys if "summary" in teller.items[key]]
-    summary, reason = "", "" if made else "there is nothing to summarize"
-    try:
-        if made:
-            summary = await summarizer.of_summaries([_headed(each, len(made)) for each in made])
-    except BadOutputError as error:
-        reason = str(error)
-    await steps.done(_LAST_STAGE)
+    walked = await walk(library, summarizer.given, teller, item, stage=_STAGE, steps_after=1)
+    await walked.steps.at(_LAST_STAGE)
+    made = [each for each in walked.items.values() if "summary" in each]
+    end = await _together(summarizer, made)
+    await walked.steps.done(_LAST_STAGE)
     return {
-        "summary": summary,
-        "reason": reason,
-        "document_count": len(keys),
+        **end,
+        "document_count": len(walked.items),
         "summarized_count": len(made),
-        "is_cut": chosen.is_cut,
-        **_account(summarizer, summary),
+        "is_cut": walked.is_cut,
+        **_account(summarizer, end["summary"]),
     }
 
 
-async def _item(
-    library: Library, summarizer: _Summarizer, key: str, missing: str | None
-) -> dict[str, Any]:
-    stored = None if missing else await library.document(key)
-    if stored is None:
-        return {"document_id": key, "reason": missing or NOT_FOUND}
-    item = {"document_id": key, "title": stored.document.title, "version": stored.state.version}
+async def _item(summarizer: _Summarizer, stored: StoredDocument) -> Mapping[str, Any]:
+    document = stored.document
+    item = {"title": document.title, "version": stored.state.version}
     try:
-        summary = await summarizer.of_text(stored.document.text, stored.document.title)
+        return {**item, "summary": await summarizer.of_text(document.text, document.title)}
     except BadOutputError as error:
         return {**item, "reason": str(error)}
-    return {**item, "summary": summary}
+
+
+async def _together(summarizer: _Summarizer, made: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    if not made:
+        return {"summary": "", "reason": NOTHING}
+    try:
+        summary = await summarizer.of_summaries([_headed(each, len(made)) for each in made])
+    except BadOutputError as error:
+        return {"summary": "", "reason": str(error)}
+    return {"summary": summary, "reason": ""}
 
 
 def _headed(item: Mapping[str, Any], count: int) -> str:
