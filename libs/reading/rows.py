@@ -21,16 +21,18 @@ def read_rows(lines: Iterable[bytes], name: str, where: str) -> Iterator[Found]:
         name: what a row's id begins with that gives none of its own.
         where: the file, as it is shown.
     """
-    number = 0
+    is_empty = True
     for number, line in enumerate(lines, start=1):
         place = f"{where}:{number}"
         try:
             text = decoded(line)
             if text.strip():
+                is_empty = False
                 yield place, _document(_parsed(text), f"{name}:{number}")
         except UnreadableError as error:
+            is_empty = False
             yield place, Unreadable(place, str(error))
-    if not number:
+    if is_empty:
         yield where, Unreadable(where, "is empty")
 
 

@@ -10,7 +10,11 @@ from libs.reading.found import MAX_TITLE, UnreadableError
 _HEADING = re.compile(r"^ {0,3}# +(?P<title>.+?)[ #]*$", re.MULTILINE)
 _LOOKED_AT = 8192
 # A mark at the very start says which of these a text is in.
-_MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
+    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
+)
 
 
 def decoded(data: bytes) -> str:
@@ -30,9 +34,9 @@ def decoded_as(data: bytes, charset: str) -> str:
     Raises:
         UnreadableError: it is in neither.
     """
-    for mark, name in _MARKS:
+    for mark, codec, shown in _MARKS:
         if data.startswith(mark):
-            return _in(data, name, "UTF-16")
+            return _in(data, codec, shown)
     try:
         name = codecs.lookup(charset).name
     except (LookupError, ValueError):
@@ -48,8 +52,11 @@ def title_of(markdown: str) -> str:
 
 def _in(data: bytes, codec: str, shown: str) -> str:
     try:
-        return data.decode(codec)
+        text = data.decode(codec)
     except UnicodeDecodeError as error:
         raise UnreadableError(f"is not {shown} at byte {error.start}") from error
     except (LookupError, UnicodeError) as error:  # a codec that is not of text
         raise UnreadableError(f"is not {shown}") from error
+    if "\0" in text[:_LOOKED_AT]:
+        raise UnreadableError("is binary")
+    return text

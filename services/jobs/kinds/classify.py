@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from libs.values import Passage
 from services.jobs.kinds.clients import Clients
 from services.jobs.kinds.inputs import MOST_ROWS, Instructions, Rows, keyed
 from services.jobs.kinds.kind import JobInput, Task, Teller, kind_of
+from services.jobs.kinds.labels import (
+    Label,
+    LabelName,
+    reply_schema,
+    row_schema,
+    system_of,
+)
 from services.jobs.kinds.likeness import likeness
 from services.jobs.kinds.parts import groups
 from services.jobs.kinds.replies import read
 from services.jobs.kinds.schema import BadOutputError, Form
 from services.jobs.kinds.work import Steps, side_by_side
-from services.jobs.kinds.writing import DATA_RULE, Tier, Writer
+from services.jobs.kinds.writing import Tier, Writer
 
-_MOST_LABELS = 200
+_MOST_LABELS, _MOST_LABEL_CHARACTERS = 200, 20_000
 _MOST_BATCH_CHARACTERS = 16_000
 # A row's number, label and reason.
 _TOKENS_PER_ROW = 80
@@ -28,15 +35,6 @@ _STAGE = "classifying"
 _MOST_REASON = 300
 NO_LABEL = "none of the labels fits"
 NOT_ALIKE = "no model is configured, and no label is clearly nearest to it"
-
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-
-
-class Label(JobInput):
-    """A label, and what it means."""
-
-    name: _Name
-    description: Annotated[str, StringConstraints(max_length=1_000)] = ""
 
 
 class ClassifyInput(JobInput):
@@ -52,7 +50,7 @@ class ClassifyInput(JobInput):
     """
 
     rows: Rows = Field(min_length=1, max_length=MOST_ROWS)
-    labels: tuple[Label | _Name, ...] = Field(min_length=2, max_length=_MOST_LABELS)
+    labels: tuple[Label | LabelName, ...] = Field(min_length=2, max_length=_MOST_LABELS)
     multiple: bool = False
     instructions: Instructions = ""
     tier: Tier = "fast"
@@ -64,8 +62,10 @@ class ClassifyInput(JobInput):
         names = [each.name for each in self.described()]
         if len(set(names)) < len(names):
             raise ValueError("labels: two have the same name")
-        if sum(len(each.name) + len(each.description) for each in self.described()) > 20_000:  # noqa: PLR2004 - said in the message
-            raise ValueError("labels: must have at most 20,000 characters together")
+        size = sum(len(each.name) + len(each.description) for each in self.described())
+        if size > _MOST_LABEL_CHARACTERS:
+            limit = f"{_MOST_LABEL_CHARACTERS:,} characters"
+            raise ValueError(f"labels: must have at most {limit} together, have {size:,}")
         return self
 
     def described(self) -> list[Label]:
@@ -118,11 +118,11 @@ class _Batches:
         self._writer = writer
         self._board = board
         labels = given.described()
-        self._names = [each.name for each in labels]
-        self._system = _system(labels, given)
-        self._row = Form(_row_schema(self._names, multiple=given.multiple))
-        self._reply = Form(_reply_schema(_row_schema(self._names, multiple=given.multiple)))
-        self._shape = Form(_reply_schema({}))
+        self._system = system_of(labels, given.instructions, multiple=given.multiple)
+        row = row_schema([each.name for each in labels], multiple=given.multiple)
+        self._row, self._reply = Form(row), Form(reply_schema(row))
+        # Of many rows, those that fit are of use whatever the others are.
+        self._shape = Form(reply_schema({}))
 
     async def run(self, texts: Sequence[str]) -> None:
         """Classify texts, a few batches at a time."""
@@ -178,7 +178,8 @@ class _Batches:
             self._row.check(row)
         except BadOutputError:
             return 0
-        number: int = row["row"]
+        # To a schema, 1.0 is an integer as well.
+        number = int(row["row"])
         return number if 1 <= number <= count else 0
 
     def _shown(self, value: _Value) -> _Value:
@@ -194,44 +195,6 @@ class _Batches:
 def _passage(number: int, text: str) -> Passage:
     name = f"row {number}"
     return Passage(f"{number:04d}", name, 0, name, "", text, 0, len(text))
-
-
-def _system(labels: Sequence[Label], given: ClassifyInput) -> str:
-    listed = "\n".join(
-        f"- {each.name}: {each.description}" if each.description else f"- {each.name}"
-        for each in labels
-    )
-    how_many = (
-        "Give each row every label that fits, perhaps none"
-        if given.multiple
-        else "Give each row the one label that fits best, or null if none fits"
-    )
-    rule = (
-        f"You sort rows of text into labels. {how_many}; where there is none, say why in `reason`,"
-        f" in at most ten words. `row` is the row's number. {DATA_RULE}"
-    )
-    return "\n\n".join(filter(None, (rule, f"The labels:\n{listed}", given.instructions)))
-
-
-def _row_schema(names: Sequence[str], *, multiple: bool) -> dict[str, Any]:
-    name = {"type": "string", "enum": list(names)}
-    field = "labels" if multiple else "label"
-    label = {"type": "array", "items": name} if multiple else {"anyOf": [name, {"type": "null"}]}
-    return {
-        "type": "object",
-        "properties": {"row": {"type": "integer"}, field: label, "reason": {"type": "string"}},
-        "required": ["row", field],
-        "additionalProperties": False,
-    }
-
-
-def _reply_schema(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {"rows": {"type": "array", "items": row}},
-        "required": ["rows"],
-        "additionalProperties": False,
-    }
 
 
 async def _by_likeness(

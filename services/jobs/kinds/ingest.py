@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
 import functools
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from libs.errors import InvalidFieldError
-from libs.reading import MAX_BYTES, Found, Unreadable, read_file
+from libs.reading import Unreadable
 from libs.values.retrieval import Document
 from services.jobs.kinds.clients import Clients
-from services.jobs.kinds.inputs import CollectionName, LabelText
+from services.jobs.kinds.files import FileInput, keyed_files, labelled, read_given
+from services.jobs.kinds.inputs import CollectionName
 from services.jobs.kinds.kind import JobInput, Task, Teller, kind_of
 from services.jobs.kinds.work import Steps, patiently
 
@@ -27,41 +23,9 @@ _MOST_FILES = 1_000
 _MOST_DOCUMENTS = 32
 _MOST_CHARACTERS = 200_000
 _LIMIT_S = 600.0
-_READ_LIMIT_S = 120.0
 _STAGE = "storing"
 # Of a file of very many rows, an item names the first ones.
 _MOST_NAMED = 100
-
-_Label = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-_Short = Annotated[str, StringConstraints(max_length=512)]
-
-
-class FileInput(JobInput):
-    """A file: its name, and what it holds as text or in base64.
-
-    Attributes:
-        name: its name, which is its documents' id and address.
-        content: what it holds, if that is text.
-        content_base64: what it holds, if it is not.
-        media_type: says its format where the name's end does not.
-        title: replaces the one that it says itself.
-        metadata: labels to filter by, beside those of its rows.
-        document_id: the documents' id in place of the name.
-    """
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    content: str | None = None
-    content_base64: str | None = None
-    media_type: Annotated[str, StringConstraints(max_length=256)] = ""
-    title: _Short = ""
-    metadata: dict[_Label, LabelText] = Field(default_factory=dict, max_length=32)
-    document_id: _Short = ""
-
-    @model_validator(mode="after")
-    def _holds_one_thing(self) -> FileInput:
-        if (self.content is None) == (self.content_base64 is None):
-            raise ValueError("content or content_base64: one of them must be given")
-        return self
 
 
 class IngestInput(JobInput):
@@ -184,18 +148,18 @@ async def _run(
 ) -> Mapping[str, Any]:
     store = _Store(task, given, teller, clients)
     await store.open()
-    files = _keyed(given.files)
+    files = keyed_files(given.files)
     scope = task.scope if given.scope is None else given.scope
     for key, file in files.items():
         if key in teller.items:
             store.knows(teller.items[key]["document_ids"], key)
             continue
         outcome = _Outcome(key, file.name)
-        for where, found in await _read(key, file):
+        for where, found in await read_given(key, file):
             if isinstance(found, Unreadable):
                 outcome.unreadable.append(found)
             else:
-                await store.add(outcome, where, _labelled(found, file, scope))
+                await store.add(outcome, where, labelled(found, file, scope))
         store.has_read(outcome)
     await store.flush()
     return _result(given, [teller.items[key] for key in files], store)
@@ -215,65 +179,6 @@ def _result(
         "unreadable_count": sum(each["unreadable_count"] for each in items),
         "failed_files": [{"name": each["name"], "reason": each["reason"]} for each in failed],
     }
-
-
-def _keyed(files: Sequence[FileInput]) -> dict[str, FileInput]:
-    """Return the files by the keys of their items: their names, numbered where they recur."""
-    keyed: dict[str, FileInput] = {}
-    for place, file in enumerate(files):
-        keyed[file.name if file.name not in keyed else f"{file.name}#{place}"] = file
-    return keyed
-
-
-async def _read(key: str, file: FileInput) -> list[Found]:
-    """Read a file in a thread, which ends soon after nobody waits for it any more."""
-    has_left = threading.Event()
-    end_s = time.monotonic() + _READ_LIMIT_S
-    try:
-        return await asyncio.to_thread(
-            _documents, key, file, lambda: has_left.is_set() or time.monotonic() > end_s
-        )
-    finally:
-        has_left.set()
-
-
-def _documents(key: str, file: FileInput, is_over: Callable[[], bool]) -> list[Found]:
-    try:
-        data = _bytes_of(file)
-    except ValueError as error:
-        return [(key, Unreadable(key, str(error)))]
-    return list(read_file(file.name, data, file.media_type, where=key, is_over=is_over))
-
-
-def _bytes_of(file: FileInput) -> bytes:
-    if file.content is not None:
-        # JSON can spell half a character, which no wire carries.
-        try:
-            return file.content.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("has half a character in it") from error
-    encoded = file.content_base64 or ""
-    if len(encoded) // 4 * 3 > MAX_BYTES + 3:
-        raise ValueError(f"has about {len(encoded) // 4 * 3} bytes, more than {MAX_BYTES}")
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError("is not base64") from error
-
-
-def _labelled(document: Document, file: FileInput, scope: str) -> Document:
-    """Return a document under the id, title and labels that were given with its file."""
-    document_id = document.document_id
-    is_named = document_id == file.name or document_id.startswith(f"{file.name}:")
-    if file.document_id and is_named:
-        document_id = file.document_id + document_id.removeprefix(file.name)
-    return replace(
-        document,
-        document_id=document_id,
-        title=file.title or document.title,
-        metadata={**file.metadata, **document.metadata},
-        scope=document.scope or scope,
-    )
 
 
 INGEST = kind_of("ingest", IngestInput, _run)

@@ -18,6 +18,7 @@ from services.jobs.kinds.inputs import (
 )
 from services.jobs.kinds.kind import JobInput, Task, Teller, kind_of
 from services.jobs.kinds.library import Library
+from services.jobs.kinds.markdown import Markdown
 from services.jobs.kinds.replies import written_to
 from services.jobs.kinds.schema import BadOutputError, Form
 from services.jobs.kinds.work import Steps, side_by_side
@@ -30,6 +31,7 @@ _OUTLINE_TOKENS, _SECTION_TOKENS = 1_000, 1_200
 _MOST_SECTIONS = 20
 _MOST_QUERY = 1_000
 NO_SOURCE = "nothing was found for it"
+REFUSED = "the model refused"
 
 _Heading = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
 # With the headings of all sections it must still fit into 8,000 characters.
@@ -122,23 +124,15 @@ class _Author:
             return {"heading": heading, "text": "", "citations": [], "reason": NO_SOURCE}
         written = await self._writer.write(
             self._asked(section, others),
-            system="\n\n".join(filter(None, (_AUTHOR, self._given.instructions)))
-            if self._writer.has_model
-            else "",
+            system="\n\n".join(filter(None, (_AUTHOR, self._given.instructions))),
             passages=passages,
             max_output_tokens=_SECTION_TOKENS,
         )
-        refused = written.finish_reason is FinishReason.REFUSAL
-        item: dict[str, Any] = {
-            "heading": heading,
-            "text": "" if refused else written.text,
-            "citations": []
-            if refused
-            else [_citation(each, passages[each.source_index]) for each in written.citations],
-        }
-        if not item["text"]:
-            item["reason"] = "the model refused" if refused else NO_SOURCE
-        return item
+        if written.finish_reason is FinishReason.REFUSAL or not written.text:
+            reason = REFUSED if written.finish_reason is FinishReason.REFUSAL else NO_SOURCE
+            return {"heading": heading, "text": "", "citations": [], "reason": reason}
+        citations = [_citation(each, passages[each.source_index]) for each in written.citations]
+        return {"heading": heading, "text": written.text, "citations": citations}
 
     async def _planned(self, passages: Sequence[Passage]) -> dict[str, Any]:
         given = self._given
@@ -215,50 +209,6 @@ def _citation(citation: Citation, passage: Passage) -> dict[str, Any]:
     }
 
 
-class _Markdown:
-    """A report as Markdown, with the numbers of its sources where it cites them."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self.sources: list[dict[str, Any]] = []
-
-    def of(self, title: str, sections: Sequence[Mapping[str, Any]]) -> str:
-        """Return title, sections that say something, and the list of sources."""
-        told = [each for each in sections if each["text"]]
-        parts = [f"# {title}"]
-        parts += [f"## {each['heading']}\n\n{self._numbered(each)}" for each in told]
-        if self.sources:
-            parts.append("---\n\n" + "\n".join(map(self._line, self.sources)))
-        return "\n\n".join(parts)
-
-    def _numbered(self, section: Mapping[str, Any]) -> str:
-        text: str = section["text"]
-        places: dict[int, list[int]] = {}
-        for each in section["citations"]:
-            at = len(text[: each["answer_offset"]].rstrip())
-            number = self._number(each)
-            if number not in places.setdefault(at, []):
-                places[at].append(number)
-        for at in sorted(places, reverse=True):
-            marks = "".join(f"[{number}]" for number in sorted(places[at]))
-            text = f"{text[:at]} {marks}{text[at:]}"
-        return text
-
-    def _number(self, citation: Mapping[str, Any]) -> int:
-        document_id = citation["document_id"]
-        if document_id not in self._numbers:
-            self._numbers[document_id] = len(self._numbers) + 1
-            source = {key: citation[key] for key in ("document_id", "title", "uri")}
-            self.sources.append({"number": self._numbers[document_id], **source})
-        return self._numbers[document_id]
-
-    @staticmethod
-    def _line(source: Mapping[str, Any]) -> str:
-        name = source["title"] or source["document_id"]
-        place = f" ({source['uri']})" if source["uri"] else ""
-        return f"{source['number']}. {name}{place}"
-
-
 async def _run(
     task: Task, given: ReportInput, teller: Teller, clients: Clients
 ) -> Mapping[str, Any]:
@@ -288,7 +238,7 @@ async def _run(
 def _result(
     writer: Writer, outline: Mapping[str, Any], sections: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    markdown = _Markdown()
+    markdown = Markdown()
     text = markdown.of(outline["title"], sections)
     written = [each for each in sections if each["text"]]
     return {

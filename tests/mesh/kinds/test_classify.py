@@ -44,7 +44,7 @@ async def test_what_came_back_wrong_is_asked_again_alone(
     def says(asked: Asked) -> object:
         if len(asked.texts) == 1:
             return sorted_by_word(asked)
-        right = {"row": 1, "label": "delivery"}
+        right = {"row": 1.0, "label": "delivery"}
         wrong = [{"row": 2, "label": "invented"}, {"row": 9, "label": "refund"}, "row 3", right]
         return {"rows": [right, *wrong]}
 

@@ -23,11 +23,15 @@ def encoded(data: bytes) -> str:
 async def test_each_file_is_stored_or_named_with_its_reason(staff: Staff) -> None:
     files = [
         {"name": "guide.md", "content": "# Guide\n\nWords."},
-        {"name": "page.html", "content": "<title>A page</title><h1>Head</h1><p>Text.</p>"},
+        {
+            "name": "page.html",
+            "content": "<meta charset=latin-1><title>Über</title><h1>Head</h1><p>Text.</p>",
+        },
         {"name": "paper.pdf", "content_base64": encoded(pdf(["On paper."], "A paper"))},
         {"name": "rows.jsonl", "content": '{"text": "One."}\n{"id": "two", "text": "Two."}\n{'},
         {"name": "notes.txt", "content": "Plain.", "title": "Notes", "metadata": {"lang": "en"}},
         {"name": "empty.md", "content": ""},
+        {"name": "blank.jsonl", "content": "\n\n"},
         {"name": "broken.pdf", "content_base64": encoded(b"%PDF-1.4 and no more")},
         {"name": "binary.txt", "content_base64": encoded(b"a\0b")},
         {"name": "slip.txt", "content_base64": "not base 64!"},
@@ -36,14 +40,15 @@ async def test_each_file_is_stored_or_named_with_its_reason(staff: Staff) -> Non
     result, told = await attempt(staff.clients, "ingest", files=files)
     assert result == {
         "collection": "default",
-        "file_count": 10,
+        "file_count": 11,
         "stored_file_count": 5,
         "document_count": 6,
         "changed_count": 6,
         "passage_count": 6,
-        "unreadable_count": 6,
+        "unreadable_count": 7,
         "failed_files": [
             {"name": "empty.md", "reason": "is empty"},
+            {"name": "blank.jsonl", "reason": "is empty"},
             {"name": "broken.pdf", "reason": "is a damaged PDF"},
             {"name": "binary.txt", "reason": "is binary"},
             {"name": "slip.txt", "reason": "is not base64"},
@@ -52,12 +57,12 @@ async def test_each_file_is_stored_or_named_with_its_reason(staff: Staff) -> Non
     }
     assert told.items["rows.jsonl"]["document_ids"] == ["rows.jsonl:1", "two"]
     assert told.items["rows.jsonl"]["unreadable"][0]["where"] == "rows.jsonl:3"
-    assert told.steps[0] == (0, 10)
-    assert told.steps[-1] == (10, 10)
+    assert told.steps[0] == (0, 11)
+    assert told.steps[-1] == (11, 11)
     stored = (await staff.retrieval.get(TENANT, "default", "notes.txt")).document
     assert (stored.title, stored.metadata, stored.text) == ("Notes", {"lang": "en"}, "Plain.")
     page = (await staff.retrieval.get(TENANT, "default", "page.html")).document
-    assert (page.title, page.format) == ("A page", TextFormat.MARKDOWN)
+    assert (page.title, page.format) == ("Über", TextFormat.MARKDOWN)
 
 
 async def test_the_same_files_again_change_nothing(staff: Staff) -> None:

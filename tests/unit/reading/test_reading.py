@@ -135,6 +135,7 @@ def test_a_pdf_that_cannot_be_read_is_named_with_its_reason(data: bytes, reason:
     [
         ("a.html", b"<script>x</script>", "is HTML without text"),
         ("a.html", b"ab\0cd", "is binary"),
+        ("a.html", b"<meta charset=latin-1>ab\0cd", "is binary"),
         ("a.html", b"x" * (10 * 1024 * 1024 + 1), "has 10485761 bytes, more than 10485760 of HTML"),
         ("a.txt", b"ab\0cd", "is binary"),
         ("a.md", b" \n", "is empty"),
