@@ -48,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ChatLayout:
-    """A prompt as messages, its parts by their numbers from 1, and the passages pointed to."""
+    """A prompt as messages, the parts to cite by number from 1, and the passages pointed to."""
 
     messages: list[dict[str, Any]]
     parts: tuple[Part, ...]
@@ -86,7 +86,9 @@ def laid_out(prompt: Prompt) -> ChatLayout:
     messages += [_message(_ROLES[turn.role], turn.text) for turn in prompt.history]
     if prompt.question:
         messages.append(_message("user", _asked(prompt)))
-    return ChatLayout(messages, parts, prompt.passages if prompt.documents else ())
+    # In JSON a number in brackets is an array, and cites nothing.
+    cited = () if prompt.output_schema else parts
+    return ChatLayout(messages, cited, prompt.passages if prompt.documents else ())
 
 
 def response_format(output_schema: str) -> dict[str, Any]:

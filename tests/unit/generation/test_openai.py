@@ -71,6 +71,14 @@ def text_of(pieces: list[Piece]) -> str:
     return "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
 
 
+def test_numbers_in_brackets_are_left_alone_in_json_and_cite_elsewhere() -> None:
+    text = '{"years": [1], "pages": [ [2] ]}'
+    for schema, expected in (("{}", text), ("", '{"years":, "pages": [ ]}')):
+        markers = Markers(laid_out(replace(PLAIN, output_schema=schema)))
+        pieces = [*markers.feed(text), *markers.close()]
+        assert text_of(pieces) == expected  # type: ignore[arg-type]
+
+
 async def test_text_comes_without_the_numbers_and_with_what_they_cite(
     provider: Provider, engine: OpenAIEngine
 ) -> None:
