@@ -26,7 +26,8 @@ _CONDENSED_TOKENS, _ANSWER_TOKENS = 1_500, 2_000
 _PAGE_CHARACTERS = 6_000
 # What is shown of each document's findings where no model writes of them.
 _MOST_SHOWN = 3
-_MARKER = re.compile(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]")
+# Not numbers alone: some engines number what they show, and read [1] as a citation of theirs.
+_MARKER = re.compile(r"\[(F\d+(?:\s*[,;]\s*F?\d+)*)\]")
 NO_DOCUMENT = "there is no document to read"
 NOTHING = "no document says anything to the question"
 UNREAD = "no document could be read"
@@ -40,14 +41,14 @@ _ANSWER = Form(
     }
 )
 _ANSWERER = (
-    "You answer a question from findings, each with its number in brackets, and from nothing else. "
-    "Behind each statement put the numbers of the findings it rests on, as [3] or [3, 7]. Say "
+    "You answer a question from findings, which are numbered F1, F2 and so on, and from nothing "
+    "else. Behind each statement put the findings it rests on, as [F3] or [F3, F7]. Say "
     "where findings contradict each other, and what they leave open. Use Markdown. "
     f"{DATA_RULE}"
 )
 _CONDENSER = (
     "You put findings that bear on a question together into fewer words, leaving nothing out that "
-    "matters. Behind each statement put the numbers of the findings it rests on, as [3] or [3, 7]. "
+    "matters. Behind each statement put the findings it rests on, as [F3] or [F3, F7]. "
     f"{DATA_RULE}"
 )
 
@@ -116,12 +117,12 @@ class _Answerer:
             shown[source.document_id] = shown.get(source.document_id, 0) + 1
             if shown[source.document_id] <= _MOST_SHOWN:
                 finding = " ".join(source.finding["finding"].split())
-                lines.append(f"- {finding} [{number}]")
+                lines.append(f"- {finding} [F{number}]")
         return "\n".join(lines)
 
     def _pages(self) -> Iterator[str]:
         lines = [
-            f"[{number}] ({source.title or source.document_id}) {source.finding['finding']}"
+            f"F{number} ({source.title or source.document_id}) {source.finding['finding']}"
             for number, source in enumerate(self.sources, start=1)
         ]
         for page in groups(lines, [len(line) for line in lines], _PAGE_CHARACTERS, len(lines)):

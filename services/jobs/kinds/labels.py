@@ -33,7 +33,7 @@ def system_of(labels: Sequence[Label], instructions: str, *, multiple: bool) -> 
     )
     rule = (
         f"You sort rows of text into labels. {how_many}; where there is none, say why in `reason`,"
-        f" in at most ten words. `row` is the row's number. {DATA_RULE}"
+        f" in at most ten words. `row` is the number in the row's title, as in `row 3`. {DATA_RULE}"
     )
     return "\n\n".join(filter(None, (rule, f"The labels:\n{listed}", instructions)))
 
