@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import json
+
+from services.jobs.kinds.classify import ClassifyInput
+from services.jobs.kinds.inputs import keyed
+from services.jobs.kinds.likeness import likeness
 from tests.support.jobs import Asked, Staff, Told, attempt, saying
 from tests.support.provider import Provider
 
@@ -116,3 +121,19 @@ async def test_a_second_attempt_asks_nothing_of_rows_that_are_known_by_their_twi
     assert result["label_counts"] == {"delivery": 2, "refund": 1}
     assert [list(each.texts.values()) for each in asked] == [["some money"]]
     assert told.steps[0] == (1, 3)
+
+
+async def test_without_vectors_rows_are_compared_by_words_alone(writers: Staff) -> None:
+    given = ClassifyInput.model_validate_json(
+        json.dumps({"rows": ["my parcels", "money", "xyzzy"], "labels": LABELS, "multiple": True})
+    )
+    # The client of this one leads to a service that makes no vectors.
+    for client in (None, writers.clients.embedding):
+        texts = list(keyed(given.rows).values())
+        labels = [f"{each.name}. {each.description}" for each in given.described()]
+        found = [each async for each in likeness(texts, labels, client)]
+        assert [(text, place) for text, place, _ in found] == [
+            ("my parcels", 0),
+            ("money", 1),
+            ("xyzzy", None),
+        ]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+from libs.clients.embedding import EmbeddingClient
 from libs.values.retrieval import Document
 from tests.support.corpus import FACTS
 from tests.support.jobs import Asked, Staff, attempt, saying
@@ -76,6 +79,16 @@ async def test_an_outline_that_cannot_be_used_is_made_of_the_documents(
     assert told.items["outline"]["sections"][0]["heading"] == "Lighthouse"
     assert "no outline by a model" in result["reason"]
     assert result["section_count"] == 1
+
+
+async def test_passages_are_found_by_words_where_there_are_no_vectors(staff: Staff) -> None:
+    await staff.store(*[fact.document for fact in FACTS])
+    topic = "What freezes over in January?"
+    nowhere = EmbeddingClient(staff.connections["generation"])
+    for client in (None, nowhere):
+        clients = replace(staff.clients, embedding=client)
+        result, _ = await attempt(clients, "report", topic=topic)
+        assert "## Harbour" in result["markdown"]
 
 
 async def test_an_empty_collection_has_no_report(staff: Staff) -> None:
