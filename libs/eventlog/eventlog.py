@@ -171,15 +171,17 @@ class EventLog:
         except RedisError as error:
             raise _unavailable(error) from error
 
-    async def read(self, tenant_id: str, name: str, after: int = 0) -> list[tuple[int, bytes]]:
-        """Return every event numbered above `after` that is there now.
+    async def read(
+        self, tenant_id: str, name: str, after: int = 0, most: int | None = None
+    ) -> list[tuple[int, bytes]]:
+        """Return the events numbered above `after` that are there now, the first `most` of them.
 
         Raises:
             EventLogUnavailableError: Redis does not answer.
         """
         key = self._key(tenant_id, name, "events")
         try:
-            rows = await self._redis.xrange(key, min=f"{after + 1}-0")
+            rows = await self._redis.xrange(key, min=f"{after + 1}-0", count=most)
         except RedisError as error:
             raise _unavailable(error) from error
         return [_event(row) for row in rows]
@@ -212,6 +214,10 @@ class EventLog:
 
     def _keys(self, tenant_id: str, name: str) -> list[str]:
         return [self._key(tenant_id, name, part) for part in ("events", "fence")]
+
+    def key(self, tenant_id: str, name: str) -> str:
+        """Return where the events are, for a script that appends while it does other things."""
+        return self._key(tenant_id, name, "events")
 
     def _key(self, tenant_id: str, name: str, part: str) -> str:
         # The braces put both keys of a log into one slot of a Redis Cluster.

@@ -115,6 +115,28 @@ _TARGET = Gauge(
     "Least probability of a hit by meaning that is trusted; 1 where none is.",
     ["which"],
 )
+_JOBS_SUBMITTED = Counter(names.METRIC_JOBS_SUBMITTED, "Jobs taken on, by kind.", ["kind"])
+_JOBS_ENDED = Counter(
+    names.METRIC_JOBS_ENDED, "Jobs that have ended, by kind and state.", ["kind", "state"]
+)
+_JOB_DURATION = Histogram(
+    names.METRIC_JOB_DURATION,
+    "Time between the submission of a job and its end.",
+    ["kind", "state"],
+    buckets=names.JOB_BUCKETS_S,
+)
+_JOB_WAIT = Histogram(
+    names.METRIC_JOB_WAIT,
+    "Time between the moment a job is due and the begin of an attempt.",
+    ["kind"],
+    buckets=names.JOB_BUCKETS_S,
+)
+_JOB_ATTEMPTS = Counter(
+    names.METRIC_JOB_ATTEMPTS,
+    "Attempts at jobs by what came of them: a state, retried, released, or lost to another worker.",
+    ["kind", "outcome"],
+)
+_JOBS_RUNNING = Gauge(names.METRIC_JOBS_RUNNING, "Attempts under way in this worker.")
 _IN_FLIGHT = Gauge(names.METRIC_IN_FLIGHT, "Calls being served.")
 _COST = Gauge(names.METRIC_COST_IN_FLIGHT, "What the calls being served cost, watches left out.")
 _LIMIT = Gauge(names.METRIC_LIMIT, "What they may cost at most, as it is now.")
@@ -278,6 +300,37 @@ def count_refresh(outcome: str) -> None:
     """Count a stale answer by what became of making it anew."""
     if _ON:
         _REFRESHES.labels(outcome).inc()
+
+
+def count_job_submitted(kind: str) -> None:
+    """Count a job that was taken on."""
+    if _ON:
+        _JOBS_SUBMITTED.labels(kind).inc()
+
+
+def observe_job_begin(kind: str, wait_s: float) -> None:
+    """Count how long a job was due before an attempt at it began."""
+    if _ON:
+        _JOB_WAIT.labels(kind).observe(wait_s)
+
+
+def count_job_attempt(kind: str, outcome: str) -> None:
+    """Count an attempt by what came of it."""
+    if _ON:
+        _JOB_ATTEMPTS.labels(kind, outcome).inc()
+
+
+def observe_job_end(kind: str, state: str, duration_s: float) -> None:
+    """Count a job that has ended."""
+    if _ON:
+        _JOBS_ENDED.labels(kind, state).inc()
+        _JOB_DURATION.labels(kind, state).observe(duration_s)
+
+
+def watch_jobs(running: Callable[[], float]) -> None:
+    """Have this asked when metrics are read."""
+    if _ON:
+        _JOBS_RUNNING.set_function(running)
 
 
 # A lookup is counted in tens of microseconds, and finding a child by its labels takes one.

@@ -39,6 +39,10 @@ GRANTED_MS = "hasten.granted_ms"
 QUEUE_MS = "hasten.queue_ms"
 HOP = "hasten.hop"
 ATTEMPTS = "hasten.attempts"
+JOB_ID = "hasten.job.id"
+JOB_KIND = "hasten.job.kind"
+JOB_ATTEMPT = "hasten.job.attempt"
+JOB_STATE = "hasten.job.state"
 
 # Metadata keys of our own on gRPC calls.
 TIMEOUT_SENT_MS = "hasten-timeout-ms"
@@ -78,6 +82,13 @@ METRIC_CACHE_DAMAGED = "hasten_cache_damaged_total"
 METRIC_CACHE_EVICTED = "hasten_cache_evicted_total"
 METRIC_CACHE_INDEX_REPAIRS = "hasten_cache_index_repairs_total"
 
+METRIC_JOBS_SUBMITTED = "hasten_jobs_submitted_total"
+METRIC_JOBS_ENDED = "hasten_jobs_ended_total"
+METRIC_JOB_DURATION = "hasten_job_duration_seconds"
+METRIC_JOB_WAIT = "hasten_job_wait_seconds"
+METRIC_JOB_ATTEMPTS = "hasten_job_attempts_total"
+METRIC_JOBS_RUNNING = "hasten_jobs_running"
+
 # Seconds. The limits of the latency targets are edges, so that a share of requests
 # within a target is read off without interpolation.
 LATENCY_BUCKETS_S = (
@@ -101,3 +112,6 @@ LATENCY_BUCKETS_S = (
 
 # Seconds that an answer has been stored: from moments to a day.
 AGE_BUCKETS_S = (1.0, 10.0, 60.0, 600.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 604_800.0)
+
+# Seconds that a job takes: from moments to hours.
+JOB_BUCKETS_S = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0)

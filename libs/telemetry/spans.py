@@ -13,6 +13,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    Link,
     NonRecordingSpan,
     Span,
     SpanContext,
@@ -47,6 +48,11 @@ def current_trace_id() -> str:
     """Return the current trace's id, 32 hex digits; empty outside of any trace."""
     found = trace.get_current_span().get_span_context()
     return f"{found.trace_id:032x}" if found.is_valid else ""
+
+
+def current_traceparent() -> str:
+    """Return the `traceparent` of the current span; empty outside of any trace."""
+    return traceparent(trace.get_current_span()) or ""
 
 
 def traceparent(span_: Span) -> str | None:
@@ -96,6 +102,29 @@ def span(
         made.set_attribute(names.ERROR_TYPE, type(error).__name__)
         made.set_status(Status(StatusCode.ERROR))
         raise
+    finally:
+        otel_context.detach(token)
+        made.end()
+
+
+@contextmanager
+def root_span(
+    name: str, attributes: Mapping[str, AttributeValue], caused_by: str = ""
+) -> Iterator[Span]:
+    """Record what happens inside as a trace of its own.
+
+    Args:
+        name: of the span.
+        attributes: of the span.
+        caused_by: the `traceparent` of what has led to it, to which it links; empty for
+            nothing.
+    """
+    cause = trace.get_current_span(context_of(caused_by)).get_span_context()
+    links = [Link(cause)] if cause.is_valid else []
+    made = tracer().start_span(name, Context(), attributes=attributes, links=links)
+    token = otel_context.attach(trace.set_span_in_context(made, Context()))
+    try:
+        yield made
     finally:
         otel_context.detach(token)
         made.end()

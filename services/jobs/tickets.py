@@ -1,0 +1,133 @@
+"""Says that a job is due, once or more, to one of the workers. All of pydocket is in here.
+
+A ticket is a pydocket task that names a job; who takes it looks at the job itself to learn
+whether there is anything to do. It is handed in as soon as the job has begun: from then on
+the job's own record says who does it, and whether that one still lives (`records`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import docket.docket
+import docket.worker
+from docket import Docket, Worker
+from opentelemetry.trace import NoOpTracer
+from redis.exceptions import RedisError
+
+from libs.errors import DependencyUnavailableError
+
+_NAME = "hasten-jobs"
+_TASK = "due"
+# pydocket's client waits for ever by itself.
+_ISSUE_WITHIN_S = 1.0
+_LOOK_EVERY = timedelta(milliseconds=100)
+_RECONNECT_AFTER = timedelta(milliseconds=500)
+
+Take = Callable[[str, str], Awaitable[None]]
+
+
+class Tickets:
+    """Tickets of jobs; one for each job at a time is enough, several do no harm."""
+
+    def __init__(self, queue: Docket) -> None:
+        """Issue tickets over `queue`, which is open."""
+        self._queue = queue
+        self._queue.register(_due, names=[_TASK])
+        self._worker: Worker | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator[Self]:
+        """Issue tickets in the Redis at `url`, until the block is left."""
+        _be_quiet()
+        # What is kept of a task after its end keeps its name from being used again.
+        queue = Docket(name=_NAME, url=url, execution_ttl=timedelta(0))
+        async with queue:
+            yield cls(queue)
+
+    async def issue(self, tenant_id: str, job_id: str, due_s: float | None = None) -> None:
+        """Issue a ticket, unless there is one.
+
+        Args:
+            tenant_id: whose job.
+            job_id: the job.
+            due_s: Unix time at which it is due; None is now.
+
+        Raises:
+            DependencyUnavailableError: Redis does not answer.
+        """
+        when = datetime.now(UTC) if due_s is None else datetime.fromtimestamp(due_s, UTC)
+        adding = self._queue.add(_TASK, when=when, key=f"{tenant_id}/{job_id}")
+        await _in_time(adding(tenant_id, job_id))
+
+    async def put_back(self, tenant_id: str, job_id: str, due_s: float) -> None:
+        """Issue a ticket anew, from where it is being taken.
+
+        Raises:
+            DependencyUnavailableError: Redis does not answer.
+        """
+        when = datetime.fromtimestamp(due_s, UTC)
+        replacing = self._queue.replace(_TASK, when=when, key=f"{tenant_id}/{job_id}")
+        await _in_time(replacing(tenant_id, job_id))
+
+    def make_room(self, count: int) -> None:
+        """Let at most `count` tickets be taken at once; 0 takes none for now."""
+        if self._worker is not None:
+            self._worker.concurrency = count
+
+    async def deliver(self, take: Take, *, name: str, count: int, redelivery_s: float) -> None:
+        """Take tickets, and go on whatever happens to Redis, until cancelled.
+
+        Args:
+            take: told of each; the ticket is handed in when it returns.
+            name: this worker's, different from that of all others.
+            count: tickets that are taken at once, until `make_room` says otherwise.
+            redelivery_s: seconds after which the ticket of a worker that died is another's.
+        """
+
+        async def due(tenant_id: str, job_id: str) -> None:
+            await take(tenant_id, job_id)
+
+        self._queue.register(due, names=[_TASK])
+        worker = Worker(
+            self._queue,
+            name=name,
+            concurrency=count,
+            redelivery_timeout=timedelta(seconds=redelivery_s),
+            reconnection_delay=_RECONNECT_AFTER,
+            minimum_check_interval=_LOOK_EVERY,
+            scheduling_resolution=_LOOK_EVERY,
+            schedule_automatic_tasks=False,
+        )
+        async with worker:
+            self._worker = worker
+            try:
+                await worker.run_forever()
+            finally:
+                self._worker = None
+
+
+async def _due(tenant_id: str, job_id: str) -> None:
+    """Stand for the task where none is taken."""
+
+
+async def _in_time(scheduling: Awaitable[object]) -> None:
+    try:
+        async with asyncio.timeout(_ISSUE_WITHIN_S):
+            await scheduling
+    except (RedisError, TimeoutError) as error:
+        kind = type(error).__name__
+        raise DependencyUnavailableError(f"no ticket can be issued now ({kind})") from error
+
+
+def _be_quiet() -> None:
+    """Leave logs and spans of jobs to those who know jobs."""
+    logging.getLogger("docket").setLevel(logging.ERROR)
+    docket.docket.tracer = NoOpTracer()
+    docket.worker.tracer = NoOpTracer()
