@@ -16,6 +16,8 @@ from typing import Self
 
 import docket.docket
 import docket.worker
+import redis
+import redis.utils
 from docket import Docket, Worker
 from opentelemetry.trace import NoOpTracer
 from redis.exceptions import RedisError
@@ -127,7 +129,10 @@ async def _in_time(scheduling: Awaitable[object]) -> None:
 
 
 def _be_quiet() -> None:
-    """Leave logs and spans of jobs to those who know jobs."""
+    """Leave logs and spans of jobs to those who know jobs, and the disk alone."""
     logging.getLogger("docket").setLevel(logging.ERROR)
     docket.docket.tracer = NoOpTracer()
     docket.worker.tracer = NoOpTracer()
+    # redis-py reads its own version from the disk for each new connection, in the loop's time,
+    # unless it is told who drives it; pydocket does not say.
+    redis.utils.get_lib_version = lambda: redis.__version__
