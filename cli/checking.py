@@ -5,12 +5,22 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from libs.config import ConfigError, ServiceConfig, load, unknown_variables
 
-_SERVICES = ("cache", "edge", "embedding", "generation", "orchestrator", "retrieval", "traces")
+_SERVICES = (
+    "cache",
+    "edge",
+    "embedding",
+    "generation",
+    "jobs",
+    "jobs.worker",
+    "orchestrator",
+    "retrieval",
+    "traces",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +39,35 @@ class Finding:
 
 
 def config_of(service: str) -> type[ServiceConfig]:
-    """Return a service's settings."""
+    """Return the settings of a service, or of a part of it that is a process of its own."""
     module = importlib.import_module(f"services.{service}.config")
-    found: type[ServiceConfig] = getattr(module, f"{service.title()}Config")
+    name = service.rpartition(".")[2]
+    found: type[ServiceConfig] = getattr(module, f"{name.title()}Config")
     return found
 
 
 def check_settings() -> Iterator[Finding]:
     """Yield what is wrong with the environment, service by service."""
-    for service in _SERVICES:
-        kind = config_of(service)
+    kinds = {service: config_of(service) for service in _SERVICES}
+    unknown = _unknown(kinds)
+    for service, kind in kinds.items():
         try:
             load(kind)
         except ConfigError as error:
             yield Finding(service, fatal=True, text=str(error))
-        for variable in unknown_variables(kind, os.environ):
+        for variable in unknown[service]:
             yield Finding(service, fatal=False, text=f"{variable} is no setting")
     yield from _policies()
+
+
+def _unknown(kinds: Mapping[str, type[ServiceConfig]]) -> dict[str, list[str]]:
+    """Return the variables that set nothing, each with the service whose prefix is the longest."""
+    found = {service: unknown_variables(kind, os.environ) for service, kind in kinds.items()}
+    for service, variables in found.items():
+        parts = [part for part in kinds if part.startswith(f"{service}.")]
+        prefixes = tuple(f"{part.replace('.', '_').upper()}_" for part in parts)
+        found[service] = [each for each in variables if not each.startswith(prefixes)]
+    return found
 
 
 def _policies() -> Iterator[Finding]:

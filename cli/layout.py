@@ -23,14 +23,19 @@ _SERVICES = {
     "cache": "hasten.cache.v1.CacheService",
     "generation": "hasten.generation.v1.GenerationService",
     "orchestrator": "hasten.answer.v1.AnswerService",
+    "jobs": "hasten.jobs.v1.JobsService",
+    "worker": "hasten.jobs.v1.JobsWorker",
 }
+# Where the process of a service is, if not in the package of its name.
+_PACKAGES = {"worker": "jobs.worker"}
 _TARGETS = {
     "cache": ("retrieval", "embedding", "generation"),
     "retrieval": ("embedding",),
     "orchestrator": ("cache", "embedding", "retrieval", "generation"),
+    "worker": ("orchestrator", "embedding", "retrieval", "generation"),
     "edge": ("orchestrator",),
 }
-_WITH_REDIS = ("cache", "orchestrator")
+_WITH_REDIS = ("cache", "orchestrator", "jobs", "worker")
 _WITH_DATA = ("traces", "retrieval")
 
 
@@ -83,7 +88,7 @@ def plan_layout(home: Home, *, edge_port: int = 0) -> Layout:
     processes = [] if given_redis else [_redis(home, ports["redis"])]
     for name in (*_SERVICES, "edge"):
         env = common | _own_env(home, name, addresses, redis_url)
-        command = (sys.executable, "-m", f"services.{name}")
+        command = (sys.executable, "-m", f"services.{_PACKAGES.get(name, name)}")
         processes.append(Process(name, command, env, addresses[name], _SERVICES.get(name, "")))
     shown = addresses | {"redis": redis_url, "edge": f"http://{addresses['edge']}"}
     return Layout(tuple(processes), Place(os.getpid(), token, shown))
@@ -108,7 +113,7 @@ def _common_env(home: Home, addresses: Mapping[str, str]) -> dict[str, str]:
 
 
 def _own_env(home: Home, name: str, addresses: Mapping[str, str], redis_url: str) -> dict[str, str]:
-    prefix = name.upper()
+    prefix = _PACKAGES.get(name, name).replace(".", "_").upper()
     env = {f"{prefix}_ADDRESS": addresses[name]}
     for target in _TARGETS.get(name, ()):
         env[f"{prefix}_{target.upper()}_TARGET"] = addresses[target]

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cli.cache import app as cache_app
 from cli.home import Home, NoMeshError
+from cli.jobs import app as jobs_app
 from cli.options import Collection, Json, SlipError, Tenant, seconds_of
 from cli.pairing import NotStoredError, PairsError
 from cli.squad import SquadError
@@ -33,6 +34,7 @@ eval_app = typer.Typer(help="Measure how good it is.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(eval_app, name="eval")
 app.add_typer(cache_app, name="cache")
+app.add_typer(jobs_app, name="jobs")
 
 Result = TypeVar("Result")
 

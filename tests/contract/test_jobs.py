@@ -32,6 +32,8 @@ from tests.support.jobs import Jobs, jobs_running, told
 from tests.support.waiting import until
 
 ACME = "acme"
+# It opens nothing but the service of a test.
+TOKEN = "of-a-test"  # noqa: S105
 
 
 @pytest.fixture
@@ -122,7 +124,6 @@ async def test_the_same_key_is_the_same_job(jobs: Jobs) -> None:
 
 
 async def test_the_same_key_at_once_over_two_replicas_is_one_job(jobs: Jobs) -> None:
-    submission = steps(count=1, idempotency_key="at once")
     submission = steps(count=1, idempotency_key="at-once")
     asking = [jobs.clients[turn % 2].submit(submission) for turn in range(20)]
     submitted: list[Submitted] = await asyncio.gather(*asking)
@@ -205,9 +206,9 @@ async def test_another_tenants_job_is_not_there(idle: Jobs) -> None:
 async def test_an_identity_speaks_for_its_tenants_alone(
     redis_url: str, no_blocking: BlockBuster
 ) -> None:
-    known = Identities.of([("a-token", Identity("app", frozenset({ACME})))])
+    known = Identities.of([(TOKEN, Identity("app", frozenset({ACME})))])
     async with jobs_running(
-        redis_url, no_blocking, workers=0, identities=known, token="a-token"
+        redis_url, no_blocking, workers=0, identities=known, token=TOKEN
     ) as jobs:
         job = await submit(jobs, count=1)
         with pytest.raises(TenantNotAllowedError):

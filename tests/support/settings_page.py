@@ -11,7 +11,17 @@ from collections.abc import Iterable, Iterator
 from cli.checking import config_of
 from libs.config import ServiceConfig, describe
 
-SERVICES = ("orchestrator", "cache", "embedding", "retrieval", "generation", "edge", "traces")
+SERVICES = (
+    "orchestrator",
+    "cache",
+    "embedding",
+    "retrieval",
+    "generation",
+    "jobs",
+    "jobs.worker",
+    "edge",
+    "traces",
+)
 
 _HEAD = """\
 # Settings
@@ -66,7 +76,7 @@ def _own(service: str) -> Iterator[tuple[str, str, str]]:
         name: (str(field.default), field.description)
         for name, field in ServiceConfig.model_fields.items()
     }
-    prefix = f"{service.upper()}_"
+    prefix = f"{service.replace('.', '_').upper()}_"
     for variable, default, meaning in describe(config_of(service)):
         if variable.startswith("HASTEN"):
             continue
@@ -79,6 +89,7 @@ def _field(variable: str, prefix: str) -> str:
 
 
 def _section(title: str, rows: Iterable[tuple[str, str, str]]) -> str:
+    title = title.replace(".", " ")
     lines = [f"## {title[0].upper()}{title[1:]}", "", "| variable | default | meaning |"]
     lines.append("|---|---|---|")
     for variable, default, meaning in rows:
