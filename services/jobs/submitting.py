@@ -16,6 +16,7 @@ from libs.values.jobs import MAX_INPUT_BYTES, Submission
 from services.jobs.kinds import Kind
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_PART = re.compile(r"[a-z0-9_]+")
 _KEY = re.compile(r"[!-~]{1,128}")
 _LEAST_TTL_S, _MOST_TTL_S = 1.0, 30 * 86_400.0
 # What takes longer to be looked at than a call may hold up all others.
@@ -73,7 +74,9 @@ def _check_input(submission: Submission, kind: Kind[Any]) -> str:
 def _refusal(error: ValidationError) -> InvalidFieldError:
     """Return what is wrong first; never with what was given, which may be large or secret."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(["input", *map(str, first["loc"])])
+    # A union says by names of types which of its members did not fit; a caller knows none.
+    parts = [str(each) for each in first["loc"] if _PART.fullmatch(str(each))]
+    place = ".".join(["input", *parts])
     return InvalidFieldError(place, first["msg"])
 
 
