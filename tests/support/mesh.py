@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from libs.clients import Connection
 from libs.clients.answer import AnswerClient
 from libs.clients.cache import CacheClient
+from libs.clients.jobs import JobsClient
 from libs.clients.retrieval import RetrievalClient
 from libs.config import ServiceConfig
 from libs.resilience import open_admission
@@ -31,6 +32,10 @@ from services.embedding.__main__ import build as build_embedding
 from services.embedding.config import EmbeddingConfig
 from services.generation.__main__ import build as build_generation
 from services.generation.config import GenerationConfig
+from services.jobs.__main__ import build as build_jobs
+from services.jobs.config import JobsConfig
+from services.jobs.worker.__main__ import build as build_worker
+from services.jobs.worker.config import WorkerConfig
 from services.orchestrator.__main__ import build as build_orchestrator
 from services.orchestrator.config import OrchestratorConfig
 from services.retrieval.__main__ import build as build_retrieval
@@ -275,6 +280,21 @@ class Mesh:
             **{f"{target}_target": self.rooms[target].address for target in targets},
         )
         return AnswerClient(self.connections[name])
+
+    async def add_jobs(self) -> JobsClient:
+        """Open the jobs service and a worker over the same rooms, and return a client."""
+        redis_url = self._setting.redis_url
+        await self._add("jobs", JobsConfig, build_jobs, redis_url=redis_url)
+        targets = ("embedding", "retrieval", "generation", "orchestrator")
+        await self._add(
+            "worker",
+            WorkerConfig,
+            build_worker,
+            redis_url=redis_url,
+            grace_s=0.2,
+            **{f"{target}_target": self.rooms[target].address for target in targets},
+        )
+        return JobsClient(self.connections["jobs"])
 
     async def close(self) -> None:
         """Close all rooms, who calls before who is called."""
