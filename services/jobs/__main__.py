@@ -12,6 +12,7 @@ from libs.server import Served, run
 from services.jobs.changes import Changes
 from services.jobs.config import JobsConfig
 from services.jobs.desk import Desk, Terms
+from services.jobs.ending import end
 from services.jobs.kinds import KINDS, Kind
 from services.jobs.records import Codec, Records
 from services.jobs.servicer import JobsServicer, decode_event, encode_event
@@ -19,7 +20,6 @@ from services.jobs.tickets import Tickets
 
 # Longer than a listener's poll, short enough to notice a frozen Redis.
 _REDIS_TIMEOUT_S = 1.5
-_SETTLE_S = 2.0
 
 
 @asynccontextmanager
@@ -47,10 +47,7 @@ async def build(
                 watches=servicer.WATCHES,
             )
         finally:
-            for task in background:
-                task.cancel()
-            # Bounded: a wait for Redis may swallow a cancellation (CPython bpo-42130).
-            await asyncio.wait(background, timeout=_SETTLE_S)
+            await end(background)
 
 
 def main() -> None:

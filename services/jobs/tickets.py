@@ -26,8 +26,8 @@ from libs.errors import DependencyUnavailableError
 
 _NAME = "hasten-jobs"
 _TASK = "due"
-# pydocket's client waits for ever by itself.
 _ISSUE_WITHIN_S = 1.0
+_READ_WITHIN_S = 3.0
 _LOOK_EVERY = timedelta(milliseconds=100)
 _RECONNECT_AFTER = timedelta(milliseconds=500)
 
@@ -49,7 +49,7 @@ class Tickets:
         """Issue tickets in the Redis at `url`, until the block is left."""
         _be_quiet()
         # What is kept of a task after its end keeps its name from being used again.
-        queue = Docket(name=_NAME, url=url, execution_ttl=timedelta(0))
+        queue = Docket(name=_NAME, url=_bounded(url), execution_ttl=timedelta(0))
         async with queue:
             yield cls(queue)
 
@@ -65,8 +65,8 @@ class Tickets:
             DependencyUnavailableError: Redis does not answer.
         """
         when = datetime.now(UTC) if due_s is None else datetime.fromtimestamp(due_s, UTC)
-        adding = self._queue.add(_TASK, when=when, key=f"{tenant_id}/{job_id}")
-        await _in_time(adding(tenant_id, job_id))
+        add = self._queue.add(_TASK, when=when, key=f"{tenant_id}/{job_id}")
+        await _in_time(lambda: add(tenant_id, job_id))
 
     async def put_back(self, tenant_id: str, job_id: str, due_s: float) -> None:
         """Issue a ticket anew, from where it is being taken.
@@ -75,8 +75,8 @@ class Tickets:
             DependencyUnavailableError: Redis does not answer.
         """
         when = datetime.fromtimestamp(due_s, UTC)
-        replacing = self._queue.replace(_TASK, when=when, key=f"{tenant_id}/{job_id}")
-        await _in_time(replacing(tenant_id, job_id))
+        replace = self._queue.replace(_TASK, when=when, key=f"{tenant_id}/{job_id}")
+        await _in_time(lambda: replace(tenant_id, job_id))
 
     def make_room(self, count: int) -> None:
         """Let at most `count` tickets be taken at once; 0 takes none for now."""
@@ -119,18 +119,34 @@ async def _due(tenant_id: str, job_id: str) -> None:
     """Stand for the task where none is taken."""
 
 
-async def _in_time(scheduling: Awaitable[object]) -> None:
+async def _in_time(schedule: Callable[[], Awaitable[object]]) -> None:
     try:
         async with asyncio.timeout(_ISSUE_WITHIN_S):
-            await scheduling
+            await _twice(schedule)
     except (RedisError, TimeoutError) as error:
         kind = type(error).__name__
         raise DependencyUnavailableError(f"no ticket can be issued now ({kind})") from error
 
 
+async def _twice(schedule: Callable[[], Awaitable[object]]) -> None:
+    """Try again once: after a restart of Redis each pooled connection is broken."""
+    try:
+        await schedule()
+    except RedisError:
+        await schedule()
+
+
+def _bounded(url: str) -> str:
+    """Return a URL whose reads end; pydocket would wait for a frozen Redis for ever."""
+    if "socket_timeout=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}socket_timeout={_READ_WITHIN_S:g}"
+
+
 def _be_quiet() -> None:
     """Leave logs and spans of jobs to those who know jobs, and the disk alone."""
-    logging.getLogger("docket").setLevel(logging.ERROR)
+    # While Redis is away it logs a whole traceback, again and again.
+    logging.getLogger("docket").setLevel(logging.CRITICAL)
     docket.docket.tracer = NoOpTracer()
     docket.worker.tracer = NoOpTracer()
     # redis-py reads its own version from the disk for each new connection, in the loop's time,

@@ -167,7 +167,7 @@ async def test_two_hundred_jobs_with_workers_killed_at_random(
     redis_url: str, no_blocking: BlockBuster
 ) -> None:
     dice = random.Random(5)  # noqa: S311 - no secret
-    terms = {"attempt_count": MANY, "concurrency": 12, "tenant_concurrency": 12}
+    terms = {"attempt_count": MANY, "concurrency": 8, "tenant_concurrency": 8}
     began_s = time.monotonic()
     async with jobs_running(redis_url, no_blocking, replicas=2, workers=0) as jobs:
         async with workers(redis_url, WORKERS, **terms) as running:
@@ -175,7 +175,7 @@ async def test_two_hundred_jobs_with_workers_killed_at_random(
                 await submit(
                     jobs.clients[number % 2],
                     count=STEPS,
-                    pause_s=dice.uniform(0.05, 0.5),
+                    pause_s=dice.uniform(0.2, 0.8),
                     failures=dice.choice([0, 0, 1]),
                     fail_after=2,
                 )
@@ -209,4 +209,5 @@ async def test_two_hundred_jobs_with_workers_killed_at_random(
     )
     assert not wrong
     assert states == {"SUCCEEDED": JOBS}
-    assert harm.kills + harm.freezes > 5
+    assert harm.kills >= 3
+    assert harm.freezes >= 1

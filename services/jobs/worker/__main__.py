@@ -20,6 +20,7 @@ from libs.clients.retrieval import RetrievalClient
 from libs.redislink import keep_to_master, open_redis
 from libs.server import Served, run
 from services.jobs.changes import listen
+from services.jobs.ending import end
 from services.jobs.kinds import KINDS, Clients, Kind
 from services.jobs.records import CHANNEL, Codec, Records
 from services.jobs.servicer import decode_event, encode_event
@@ -32,7 +33,6 @@ from services.jobs.worker.terms import Terms
 
 NAME = "hasten.jobs.v1.JobsWorker"
 _REDIS_TIMEOUT_S = 1.5
-_SETTLE_S = 2.0
 
 
 @asynccontextmanager
@@ -64,13 +64,9 @@ async def build(
             yield Served(NAME, _register_nothing, drain=attempts.pause)
         finally:
             attempts.pause()
-            taking.cancel()
-            await asyncio.wait({taking}, timeout=_SETTLE_S)
+            await end([taking])
             await attempts.close(config.grace_s)
-            for task in background:
-                task.cancel()
-            # Bounded: a wait for Redis may swallow a cancellation (CPython bpo-42130).
-            await asyncio.wait(background, timeout=_SETTLE_S)
+            await end(background)
 
 
 def _register_nothing(server: aio.Server) -> None:

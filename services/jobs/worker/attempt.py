@@ -32,6 +32,7 @@ from services.jobs.worker.terms import Terms, is_passing
 _LOG = logging.getLogger(__name__)
 # How long work that was cancelled may take to end.
 _LET_GO_S = 5.0
+_CANCEL_AGAIN_S = 0.25
 _LARGE_BYTES = 64 * 1024
 
 
@@ -77,6 +78,8 @@ class Attempt:
         self._number = record.job.attempt + 1
         self._pen = Pen(parts.records, record, self._lose)
         self._work: asyncio.Task[Mapping[str, Any]] | None = None
+        self._notes: Notes | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._stop: Stop | None = None
 
     @property
@@ -92,8 +95,15 @@ class Attempt:
     def stop(self, why: Stop) -> None:
         """End the work; the first reason counts."""
         self._stop = self._stop or why
-        if self._work is not None:
+        if self._notes is not None:
+            self._notes.close()
+        self._cancel_work()
+
+    def _cancel_work(self) -> None:
+        """Cancel the work until it ends: a wait for Redis may swallow it (CPython bpo-42130)."""
+        if self._work is not None and not self._work.done():
             self._work.cancel()
+            asyncio.get_running_loop().call_later(_CANCEL_AGAIN_S, self._cancel_work)
 
     def _lose(self) -> None:
         self.stop(Stop.LOST)
@@ -162,8 +172,10 @@ class Attempt:
         record, limit_s = self.record, self._parts.terms.limit_of(self._kind.name)
         given = await self._read(await patiently(self._input))
         notes = Notes(self._pen, self._number, await patiently(self._items))
+        self._notes = notes
         task = Task(record.tenant_id, record.job.job_id, self._number, record.job.scope)
-        telling = asyncio.create_task(notes.keep_telling())
+        # Held as long as this: the loop alone does not keep a task.
+        self._telling = asyncio.create_task(notes.keep_telling())
         try:
             # What a job spends is its own: nobody's deadline is behind it.
             adopt(Budget.of(limit_s))
@@ -171,7 +183,7 @@ class Attempt:
             result = await self._worked(task, given, notes, limit_s)
             await notes.tell()
         finally:
-            telling.cancel()
+            notes.close()
         return await _written(result)
 
     async def _worked(
@@ -180,18 +192,18 @@ class Attempt:
         clients = self._parts.clients
         self._work = work = asyncio.ensure_future(self._kind.run(task, given, notes, clients))
         if self._stop is not None:
-            work.cancel()
+            self._cancel_work()
         try:
             await asyncio.wait({work}, timeout=limit_s)
             if not work.done():
                 raise _TimedOutError
         finally:
             if not work.done():
-                work.cancel()
+                self._cancel_work()
                 await asyncio.wait({work}, timeout=_LET_GO_S)
-        if self._stop is not None:
-            # What it may have raised on its way out is of no interest.
-            work.cancelled() or work.exception()
+        is_broken = work.cancelled() or work.exception() is not None
+        # What it raised on its way out is of no interest; what it found is, if there was time.
+        if self._stop is Stop.LOST or (self._stop is not None and is_broken):
             raise _StoppedError
         if work.cancelled():
             raise InternalError("the work has cancelled itself")

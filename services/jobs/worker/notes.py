@@ -33,6 +33,7 @@ class Notes:
         self._items = items
         self._latest: JobProgress | None = None
         self._news = asyncio.Event()
+        self._is_over = False
 
     @property
     def items(self) -> Mapping[str, Mapping[str, Any]]:
@@ -53,7 +54,9 @@ class Notes:
             TooLargeError: it, or all of them, are more than can be kept.
             FencedError: the job is another attempt's by now, or has ended.
             JobNotFoundError: it has expired, or Redis has lost it.
+            CancelledError: the attempt is over.
         """
+        self._check()
         if key in self._items:
             return
         if not 1 <= len(key) <= _MOST_KEY:
@@ -69,6 +72,12 @@ class Notes:
 
         await self._pen.write(change)
         self._items[key] = value
+        self._check()
+
+    def _check(self) -> None:
+        """Cancel work that is to end; a wait for Redis may have swallowed that before."""
+        if self._is_over:
+            raise asyncio.CancelledError
 
     async def tell(self) -> None:
         """Tell the latest progress, if it is not told yet.
@@ -86,12 +95,18 @@ class Notes:
             await self._pen.write(change)
 
     async def keep_telling(self) -> None:
-        """Tell progress as it comes, until cancelled or the job is another's."""
+        """Tell progress as it comes, until `close` or the job is another's."""
         try:
-            while True:
-                await self._news.wait()
-                self._news.clear()
+            while not self._is_over:
                 await self.tell()
                 await asyncio.sleep(_TELL_EVERY_S)
+                await self._news.wait()
+                self._news.clear()
         except (FencedError, JobNotFoundError):
             return
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        self._is_over = True
+        self._latest = None
+        self._news.set()

@@ -35,6 +35,7 @@ class Sweeper:
         self._silent_s = silent_s
         self._every_s = every_s
         self._offset = 0
+        self._is_away = False
 
     async def sweep(self) -> None:
         """Look again and again, until cancelled."""
@@ -46,9 +47,21 @@ class Sweeper:
             try:
                 await self.look(overdue=left_s <= 0)
             except DependencyUnavailableError as error:
-                _LOG.debug("no sweep: %s", error)
+                self._say(error)
+            else:
+                self._say(None)
             if left_s <= 0:
                 left_s = _OVERDUE_S
+
+    def _say(self, error: DependencyUnavailableError | None) -> None:
+        """Log that Redis is away, or back, once."""
+        if (error is not None) is self._is_away:
+            return
+        self._is_away = error is not None
+        if error is None:
+            _LOG.info("Redis answers again")
+        else:
+            _LOG.warning("Redis does not answer, jobs wait for it: %s", error)
 
     async def look(self, *, overdue: bool) -> None:
         """Issue tickets for strays; `overdue` looks for jobs that were never taken, too.
