@@ -26,7 +26,7 @@ from libs.errors import DependencyUnavailableError
 
 _NAME = "hasten-jobs"
 _TASK = "due"
-_ISSUE_WITHIN_S = 1.0
+_MOST_TRIES, _TRY_S = 4, 0.4
 _READ_WITHIN_S = 3.0
 _LOOK_EVERY = timedelta(milliseconds=100)
 _RECONNECT_AFTER = timedelta(milliseconds=500)
@@ -120,20 +120,17 @@ async def _due(tenant_id: str, job_id: str) -> None:
 
 
 async def _in_time(schedule: Callable[[], Awaitable[object]]) -> None:
-    try:
-        async with asyncio.timeout(_ISSUE_WITHIN_S):
-            await _twice(schedule)
-    except (RedisError, TimeoutError) as error:
-        kind = type(error).__name__
-        raise DependencyUnavailableError(f"no ticket can be issued now ({kind})") from error
-
-
-async def _twice(schedule: Callable[[], Awaitable[object]]) -> None:
-    """Try again once: after a restart of Redis each pooled connection is broken."""
-    try:
-        await schedule()
-    except RedisError:
-        await schedule()
+    """Try a few times: after a failover of Redis each pooled connection is broken, or frozen."""
+    for left in reversed(range(_MOST_TRIES)):
+        try:
+            async with asyncio.timeout(_TRY_S):
+                await schedule()
+                return
+        except (RedisError, TimeoutError) as error:
+            if not left:
+                kind = type(error).__name__
+                message = f"no ticket can be issued now ({kind})"
+                raise DependencyUnavailableError(message, retry_after_s=1.0) from error
 
 
 def _bounded(url: str) -> str:

@@ -47,7 +47,7 @@ async def begun(jobs: Jobs, steps: int = STEPS, pause_s: float = 0.1) -> Job:
     async def has_items() -> bool:
         return (await jobs.client.get(TENANT, job.job_id)).item_count > 0
 
-    await until(has_items)
+    await until(has_items, within_s=20)
     return job
 
 
@@ -106,7 +106,10 @@ async def test_a_job_goes_on_after_redis_was_killed(
 
 
 @pytest.mark.prove
-async def test_jobs_go_on_over_a_failover(tmp_path: Path, no_blocking: BlockBuster) -> None:
+@pytest.mark.parametrize("fault", ["killed", "frozen"])
+async def test_jobs_go_on_over_a_failover(
+    tmp_path: Path, no_blocking: BlockBuster, fault: str
+) -> None:
     with blocking(no_blocking):
         watched = Watched(tmp_path)
         watched.start()

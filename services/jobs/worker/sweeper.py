@@ -12,7 +12,7 @@ from services.jobs.tickets import Tickets
 
 _LOG = logging.getLogger(__name__)
 # A ticket may be lost with a master of Redis, or never have been issued.
-_OVERDUE_S = 10.0
+_OVERDUE_S = 5.0
 _COUNT = 100
 
 
