@@ -147,7 +147,10 @@ class Desk:
             while True:
                 # The record first: what ends between two reads is then seen by the second.
                 record = await self._records.load(tenant_id, job_id)
-                while events := await self._records.events(tenant_id, job_id, after):
+                while record.job.revision > after:
+                    events = await self._records.events(tenant_id, job_id, after)
+                    if not events:
+                        break
                     yield events
                     after = events[-1].sequence
                     if isinstance(events[-1].event, JobCompleted):

@@ -24,11 +24,12 @@ from redis.exceptions import RedisError
 
 from libs.errors import DependencyUnavailableError
 
+_LOG = logging.getLogger(__name__)
 _NAME = "hasten-jobs"
 _TASK = "due"
 _MOST_TRIES, _TRY_S = 4, 0.4
 _READ_WITHIN_S = 3.0
-_LOOK_EVERY = timedelta(milliseconds=100)
+_LOOK_EVERY = timedelta(milliseconds=50)
 _RECONNECT_AFTER = timedelta(milliseconds=500)
 
 Take = Callable[[str, str], Awaitable[None]]
@@ -94,10 +95,13 @@ class Tickets:
         """
 
         async def due(tenant_id: str, job_id: str) -> None:
-            await take(tenant_id, job_id)
+            try:
+                await take(tenant_id, job_id)
+            except Exception:  # noqa: BLE001 - the outer edge of a task; the job is found again
+                _LOG.exception("the ticket of %s/%s was of no use", tenant_id, job_id)
 
         self._queue.register(due, names=[_TASK])
-        worker = Worker(
+        self._worker = Worker(
             self._queue,
             name=name,
             concurrency=count,
@@ -107,12 +111,17 @@ class Tickets:
             scheduling_resolution=_LOOK_EVERY,
             schedule_automatic_tasks=False,
         )
-        async with worker:
-            self._worker = worker
+        await self._work(self._worker)
+
+    async def _work(self, worker: Worker) -> None:
+        while True:
             try:
-                await worker.run_forever()
-            finally:
-                self._worker = None
+                async with worker:
+                    # Returns when it is cancelled, with what it had begun to take taken.
+                    return await worker.run_forever()
+            except Exception:  # noqa: BLE001 - the outer edge: a worker that takes nothing is none
+                _LOG.exception("tickets are taken anew")
+                await asyncio.sleep(_RECONNECT_AFTER.total_seconds())
 
 
 async def _due(tenant_id: str, job_id: str) -> None:

@@ -393,6 +393,29 @@ async def test_one_tenant_does_not_take_all_of_a_worker(
             assert (await ended(jobs, each)).state is JobState.SUCCEEDED
 
 
+async def test_a_worker_does_no_more_at_once_than_it_may(
+    redis_url: str, no_blocking: BlockBuster
+) -> None:
+    room = {"concurrency": 2, "tenant_concurrency": 2}
+    async with jobs_running(redis_url, no_blocking, worker=room) as jobs:
+        tenants = [ACME, "rival", "third"]
+        made = [await submit(jobs, tenant_id=tenant, kind="gate") for tenant in tenants * 2]
+
+        async def running() -> int:
+            lists = [await jobs.client.list(each, states=[JobState.RUNNING]) for each in tenants]
+            return sum(len(each.jobs) for each in lists)
+
+        async def is_full() -> bool:
+            return await running() == 2
+
+        await until(is_full)
+        await asyncio.sleep(0.3)
+        assert await running() == 2
+        jobs.watched.open_gate.set()
+        for tenant, job in zip(tenants * 2, made, strict=True):
+            assert (await ended(jobs, job, tenant)).state is JobState.SUCCEEDED
+
+
 @pytest.mark.parametrize("after", [-1])
 async def test_a_place_before_the_first_event_is_refused(idle: Jobs, after: int) -> None:
     job = await submit(idle, count=1)

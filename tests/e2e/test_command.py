@@ -137,6 +137,21 @@ def test_a_trace_shows_every_hop_of_an_answer(mesh: Hasten) -> None:
     assert "critical path" in mesh.run("trace", trace_id[:12]).stdout
 
 
+def test_a_job_is_submitted_followed_shown_and_listed(mesh: Hasten) -> None:
+    given = json.dumps({"question": "Who built the lighthouse at Cape Wend?"})
+    followed = mesh.run("jobs", "submit", "answer", given, "--key", "one", "--wait", "--json")
+    events = [json.loads(line) for line in followed.stdout.splitlines()]
+    assert [each["sequence"] for each in events] == list(range(1, len(events) + 1))
+    done = events[-1]["job"]
+    assert (done["state"], "Ada Morris" in done["result"]["answer"]) == ("succeeded", True)
+    assert mesh.json("jobs", "submit", "answer", given, "--key", "one")["job_id"] == done["job_id"]
+    assert mesh.json("jobs", "show", done["job_id"]) == done
+    assert mesh.json("jobs", "cancel", done["job_id"])["state"] == "succeeded"
+    (listed,) = mesh.json("jobs", "list", "--state", "succeeded", "--kind", "answer")["jobs"]
+    assert listed["job_id"] == done["job_id"]
+    assert "100 %" in mesh.run("jobs", "watch", done["job_id"]).stdout
+
+
 def test_answers_are_made_beforehand_carried_away_and_brought_back(
     mesh: Hasten, tmp_path: Path
 ) -> None:
@@ -197,6 +212,11 @@ def test_traffic_is_replayed_against_the_cache_alone(mesh: Hasten, tmp_path: Pat
         (["ask", "Why?", "--filter", "colour"], "--filter: 'colour' is not of the form key=value"),
         (["ask", "Why?", "--tenant", "a b"], "tenant_id: must be 1 to 64 characters"),
         (["trace", "ffff"], "TRACE_NOT_FOUND"),
+        (["jobs", "submit", "dance", "{}"], "kind: must be one of analyze, answer"),
+        (["jobs", "submit", "answer", "{}"], "input.question: Field required"),
+        (["jobs", "submit", "answer", "@/nowhere"], "/nowhere: No such file"),
+        (["jobs", "show", "job-0"], "JOB_NOT_FOUND"),
+        (["jobs", "list", "--state", "odd"], "--state: 'odd' is not one of"),
         (["eval", "retrieval", "/nowhere.json"], "/nowhere.json: No such file"),
     ],
 )

@@ -92,7 +92,7 @@ async def _connect(config: WorkerConfig, stack: AsyncExitStack) -> Clients:
 
     async def to(target: str) -> Connection:
         token = config.token.get_secret_value()
-        opened = Connection.open(target, token=token, allowance=allowance)
+        opened = Connection.open(target, token=token, allowance=allowance, tls=config.tls)
         return await stack.enter_async_context(opened)
 
     return Clients(

@@ -201,6 +201,7 @@ class Attempt:
             if not work.done():
                 self._cancel_work()
                 await asyncio.wait({work}, timeout=_LET_GO_S)
+                work.add_done_callback(_forgotten)
         is_broken = work.cancelled() or work.exception() is not None
         # What it raised on its way out is of no interest; what it found is, if there was time.
         if self._stop is Stop.LOST or (self._stop is not None and is_broken):
@@ -274,6 +275,12 @@ class Attempt:
     def _ended(self) -> str:
         measures.observe_end(self.record.job)
         return self.record.job.state.name.lower()
+
+
+def _forgotten(work: asyncio.Task[Any]) -> None:
+    """Take note of what work that was given up has raised: nobody else does."""
+    if not work.cancelled():
+        work.exception()
 
 
 async def _written(result: Mapping[str, Any]) -> bytes:

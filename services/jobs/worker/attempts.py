@@ -73,6 +73,7 @@ class Attempts:
         self._clock = clock
         self._running: dict[str, tuple[Attempt, asyncio.Task[None]]] = {}
         self._of_tenant: Counter[str] = Counter()
+        self._beginning = 0
         self._look = asyncio.Event()
         self._is_closing = False
         metrics.watch_jobs(lambda: len(self._running))
@@ -156,8 +157,13 @@ class Attempts:
         attempt = Attempt(record, kind, self._parts)
         task = asyncio.create_task(self._run(attempt))
         self._running[record.name] = attempt, task
-        self._make_room()
-        await attempt.begun.wait()
+        # Its ticket is still out, and would count beside it.
+        self._beginning += 1
+        try:
+            await attempt.begun.wait()
+        finally:
+            self._beginning -= 1
+            self._make_room()
 
     async def _run(self, attempt: Attempt) -> None:
         record = attempt.record
@@ -185,8 +191,9 @@ class Attempts:
         await self._tickets.put_back(tenant_id, job_id, self._clock() + wait_s)
 
     def _make_room(self) -> None:
-        free_count = 0 if self._is_closing else self._room.count - len(self._running)
-        self._tickets.make_room(max(0, free_count))
+        """Let as many tickets be out as there may be attempts beside those under way."""
+        free_count = self._room.count - len(self._running) + self._beginning
+        self._tickets.make_room(0 if self._is_closing else free_count)
 
     def heard(self, change: str) -> None:
         """Look at once whether a job that has ended somewhere is one of ours."""
