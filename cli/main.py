@@ -16,6 +16,7 @@ from rich.table import Table
 from cli.cache import app as cache_app
 from cli.home import Home, NoMeshError
 from cli.jobs import app as jobs_app
+from cli.keys import app as keys_app
 from cli.options import Collection, Json, SlipError, Tenant, seconds_of
 from cli.pairing import NotStoredError, PairsError
 from cli.squad import SquadError
@@ -35,6 +36,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(eval_app, name="eval")
 app.add_typer(cache_app, name="cache")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(keys_app, name="keys")
 
 Result = TypeVar("Result")
 

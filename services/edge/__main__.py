@@ -17,13 +17,14 @@ from libs.clients.answer import AnswerClient
 from libs.clients.health import HealthClient
 from libs.config import ConfigError, load
 from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
-from services.edge.access.gate import Gate
-from services.edge.access.quotas import Quotas
+from services.edge.access import ticketing
+from services.edge.access.setting_up import AccessFiles, open_access, read_access
 from services.edge.answers.answering import Pace
 from services.edge.answers.asking import Asking
 from services.edge.answers.running import Running
 from services.edge.config import EdgeConfig
 from services.edge.web.app import make_app
+from services.edge.web.cors import allow_origins
 from services.edge.web.draining import OpenStreams
 from services.edge.web.front import Front, Rules
 from services.edge.web.metrics import EdgeMetrics
@@ -40,6 +41,8 @@ def main() -> None:
     try:
         config = load(EdgeConfig)
         set_up_logs("edge", config.log_level)
+        _ = config.tls  # read before the loop runs; it is kept
+        files = read_access(config, is_local=_is_local(config))
         listening = bind(config.address, silent_s=config.slow_reader_s)
     except ConfigError as error:
         sys.exit(f"edge: {error}")
@@ -47,28 +50,33 @@ def main() -> None:
     try:
         serve_metrics(config.metrics_address)
         _announce(config, listening)
-        asyncio.run(_serve(config, listening))
+        asyncio.run(_serve(config, files, listening))
     finally:
         telemetry.close()
 
 
-async def _serve(config: EdgeConfig, listening: socket.socket) -> None:
+async def _serve(config: EdgeConfig, files: AccessFiles, listening: socket.socket) -> None:
     stopping = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, stopping.set)
     token = config.token.get_secret_value()
     opened = Connection.open(config.orchestrator_target, token=token, tls=config.tls)
-    async with opened as orchestrator:
+    async with opened as orchestrator, open_access(config, files) as access:
         readiness = Readiness(HealthClient(orchestrator), timeout_s=config.ready_timeout_s)
         metrics, clock = EdgeMetrics(REGISTRY), time.monotonic
-        quotas, streams = Quotas(), OpenStreams()
-        front = Front(_rules(config), Gate(config.tenant), quotas, metrics, clock)
+        streams = OpenStreams()
+        front = Front(_rules(config), access.gate, access.quotas, metrics, clock)
         pace = Pace(config.max_deadline_s, config.ping_every_s)
         answers = AnswerClient(orchestrator)
-        asking = Asking(answers, pace, metrics, clock, quotas, streams)
+        asking = Asking(answers, pace, metrics, clock, access.quotas, streams)
         running = Running(answers, pace, clock, streams)
-        operations = (*asking.operations(), *running.operations())
+        operations = (
+            *asking.operations(),
+            *running.operations(),
+            *ticketing.operations(access.tickets),
+        )
         app = make_app(front, operations, readiness, REGISTRY)
+        allow_origins(app, config.cors_origins)
         server = make_server(app, grace_s=config.grace_s)
 
         def drain() -> None:
@@ -102,7 +110,7 @@ def _is_local(config: EdgeConfig) -> bool:
 def _announce(config: EdgeConfig, listening: socket.socket) -> None:
     address = f"{config.address.rpartition(':')[0]}:{listening.getsockname()[1]}"
     _LOG.info("listens on %s", address)
-    if not _is_local(config):
+    if config.allow_open and not _is_local(config):
         _LOG.warning("other machines may ask, and nobody is asked who they are")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+
+from pydantic import Field, SecretStr
 
 from libs.config import ServiceConfig
+from libs.redislink import OneRedisUrl
 
 
 class EdgeConfig(ServiceConfig, env_prefix="EDGE_"):
@@ -22,7 +25,48 @@ class EdgeConfig(ServiceConfig, env_prefix="EDGE_"):
     tenant: str = Field(
         "default",
         pattern=r"^[A-Za-z0-9_.-]{1,64}$",
-        description="the tenant that every caller speaks for",
+        description="the tenant that every caller speaks for, where nobody is asked who they are",
+    )
+    keys_file: Path | None = Field(
+        None, description="JSON file of API keys; read again when it changes"
+    )
+    keys_in_redis: bool = Field(
+        default=False, description="whether API keys are in Redis, as `hasten keys` puts them"
+    )
+    jwks: str = Field(
+        "", description="URL or file of the keys (JWKS) by which JSON Web Tokens are checked"
+    )
+    jwt_issuer: str = Field("", description="who must have made a token")
+    jwt_audience: str = Field("", description="whom a token must be for")
+    jwt_tenant_claim: str = Field("tenant", description="the claim with the tenant")
+    jwt_rights_claim: str = Field("scope", description="the claim with the rights")
+    jwt_scopes_claim: str = Field(
+        "document_scopes", description="the claim with the document scopes that may be named"
+    )
+    allow_open: bool = Field(
+        default=False,
+        description="whether other machines may come in although nobody is asked who they are",
+    )
+    ticket_secret: SecretStr = Field(
+        SecretStr(""),
+        description="signs tickets; the same for all replicas. Without it each has its own",
+    )
+    redis_url: OneRedisUrl | None = Field(
+        None,
+        description="Redis or Valkey that counts what callers have used, for all replicas, and has"
+        " API keys; without it each replica counts for itself",
+    )
+    quotas_file: Path | None = Field(
+        None,
+        description="TOML file with a table of limits per tenant; without it nobody is limited",
+    )
+    replicas: int = Field(
+        1,
+        ge=1,
+        description="edges that share the quotas: while Redis is gone, each allows its part",
+    )
+    cors_origins: str = Field(
+        "", description="origins, with commas between, whose pages may call; * is every one"
     )
     max_body_bytes: int = Field(
         256 * 1024, ge=1, description="longest body of a request; a longer one is refused"

@@ -119,6 +119,8 @@ class Problem:
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
         """Return the problem as a whole response."""
         head = {"Cache-Control": "no-store", **(headers or {})}
+        if self.status == 401:  # noqa: PLR2004 - it is a status
+            head["WWW-Authenticate"] = 'Bearer realm="hasten"'
         if self.retry_after_s is not None or self.status == 429:  # noqa: PLR2004 - it is a status
             head["Retry-After"] = str(max(1, math.ceil(self.retry_after_s or 0)))
         body = json.dumps(self.members(), ensure_ascii=False).encode()

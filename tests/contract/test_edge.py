@@ -69,6 +69,7 @@ from libs.values import (
     Verdict,
 )
 from libs.wire import event_to, question_from
+from services.edge.access.caller import anyone
 from services.edge.access.gate import Gate
 from services.edge.access.quotas import Quotas
 from services.edge.answers.answering import Pace
@@ -214,7 +215,7 @@ async def edge(
     registry = CollectorRegistry()
     readiness = Readiness(HealthClient(connection), timeout_s=5)
     metrics = EdgeMetrics(registry)
-    front = Front(rules, Gate("acme"), Quotas(), metrics, time.monotonic)
+    front = Front(rules, Gate(anyone("acme")), Quotas(), metrics, time.monotonic)
     asking = Asking(AnswerClient(connection), pace, metrics, time.monotonic)
     running = Running(AnswerClient(connection), pace, time.monotonic)
     app = make_app(front, (*asking.operations(), *running.operations()), readiness, registry)

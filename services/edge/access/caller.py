@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.edge.access.quota import UNLIMITED, Quota
 from services.edge.problem import Problem, ProblemError
 
 ALL = "*"
@@ -19,12 +20,18 @@ class Caller:
         name: the key's or the subject's name, for spans and logs; never a secret.
         rights: what they may do, of `RIGHTS`; `*` is everything.
         document_scopes: the document scopes that a request may name; `*` is any.
+        quota: what they may have, besides what their tenant may.
     """
 
     tenant_id: str
     name: str
     rights: frozenset[str]
     document_scopes: frozenset[str]
+    quota: Quota = UNLIMITED
+
+    def may(self, right: str) -> bool:
+        """Return whether this caller has a right."""
+        return right in self.rights or ALL in self.rights
 
     def require(self, right: str) -> None:
         """Refuse what this caller may not do.
@@ -32,7 +39,7 @@ class Caller:
         Raises:
             ProblemError: the right is missing.
         """
-        if right not in self.rights and ALL not in self.rights:
+        if not self.may(right):
             raise ProblemError(Problem(403, "MISSING_RIGHT", f"This needs the right {right}."))
 
     def check_scope(self, scope: str) -> None:
@@ -44,3 +51,8 @@ class Caller:
         if scope and scope not in self.document_scopes and ALL not in self.document_scopes:
             problem = Problem(403, "SCOPE_NOT_ALLOWED", f"scope: {scope} is not yours.", "scope")
             raise ProblemError(problem)
+
+
+def anyone(tenant_id: str) -> Caller:
+    """Return the caller that everyone is where nobody is asked: one tenant, all rights."""
+    return Caller(tenant_id, "anyone", frozenset({ALL}), frozenset({ALL}))
