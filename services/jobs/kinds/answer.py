@@ -15,7 +15,9 @@ from libs.values import (
     Completed,
     Quality,
     Question,
+    Render,
     Role,
+    SectionText,
     Sources,
     TextDelta,
     Turn,
@@ -62,6 +64,7 @@ class AnswerInput(JobInput):
         | None
     ) = None
     cache_control: Literal["default", "bypass", "no-store", "only-if-cached", "refresh"] = "default"
+    render: Literal["token", "block", "outline"] = "token"
     output_schema: Annotated[dict[str, Any], AfterValidator(checked_schema)] | None = None
 
     def question_of(self, task: Task) -> Question:
@@ -77,6 +80,7 @@ class AnswerInput(JobInput):
             policy=self.policy,
             minimum_quality=quality or Quality.UNSPECIFIED,
             cache_control=CacheControl[self.cache_control.upper().replace("-", "_")],
+            render=Render[self.render.upper()],
             output_schema="" if schema is None else json.dumps(schema, ensure_ascii=False),
             scope=task.scope,
         )
@@ -108,7 +112,7 @@ async def _run(
 async def _tell(steps: Steps, answer: WholeAnswer, numbered: AnswerEvent) -> None:
     if isinstance(numbered.event, Sources) and answer.sources is None:
         await steps.done("sources")
-    elif isinstance(numbered.event, TextDelta) and not answer.texts:
+    elif isinstance(numbered.event, TextDelta | SectionText) and not answer.text:
         await steps.done("text")
 
 

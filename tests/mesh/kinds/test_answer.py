@@ -22,6 +22,9 @@ async def test_a_question_is_answered_whole_as_the_edge_says_it(mesh: Mesh) -> N
     assert result["latency"]["deadline_ms"] >= 60_000
     assert (told.steps[0], told.steps[-1], told.items) == ((0, 3), (3, 3), {})
     assert json.dumps(result)
+    outlined, told = await attempt(clients_of(mesh), "answer", render="outline", **given)
+    assert fact.answer in outlined["answer"]
+    assert told.steps[-1] == (3, 3)
     with pytest.raises(PolicyNotFoundError):
         await attempt(clients_of(mesh), "answer", policy="none", **given)
 

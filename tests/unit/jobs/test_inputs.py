@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from libs.values import CacheControl, Filter, Quality, Question, Role, Turn
+from libs.values import CacheControl, Filter, Quality, Question, Render, Role, Turn
 from services.jobs.kinds import KINDS, Task
 from services.jobs.kinds.answer import AnswerInput
 from services.jobs.kinds.kind import MOST_KEY_CHARACTERS, Ledger, short_key
 from services.jobs.kinds.schema import BadOutputError, Form, parsed
+from services.orchestrator.deferring import JOBS_POLICY, input_of
 
 SCHEMA = {"type": "object"}
 
@@ -90,6 +91,25 @@ def test_what_is_wrong_is_refused(kind: str, given: dict[str, Any]) -> None:
     # The second row has its place, 1, for an id, as the first one has.
     with pytest.raises(ValidationError):
         read(kind, given)
+
+
+def test_a_question_that_becomes_a_job_is_asked_as_it_was() -> None:
+    asked = Question(
+        "acme",
+        "Why?",
+        (Turn(Role.USER, "Hello."), Turn(Role.ASSISTANT, "Hello.")),
+        "c",
+        (Filter("k", ("v", "")),),
+        JOBS_POLICY,
+        minimum_quality=Quality.BRIEF,
+        cache_control=CacheControl.NO_STORE,
+        render=Render.OUTLINE,
+        output_schema='{"type": "object"}',
+        scope="hr",
+    )
+    for question in (asked, Question("acme", "Why?", policy=JOBS_POLICY, scope="hr")):
+        given = AnswerInput.model_validate_json(json.dumps(input_of(question)))
+        assert given.question_of(Task("acme", "j", 1, "hr")) == question
 
 
 def test_an_answer_asks_all_that_was_given() -> None:
