@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from libs.errors import InvalidFieldError
 
@@ -16,7 +20,7 @@ def check_schema(schema: str) -> None:
     """Refuse what is not a JSON Schema.
 
     Raises:
-        InvalidFieldError: it is too long, no JSON, or no schema.
+        InvalidFieldError: it is too long, no JSON, no schema, or refers to others.
     """
     if not schema:
         return
@@ -25,9 +29,13 @@ def check_schema(schema: str) -> None:
         problem = f"must have at most {_MOST_BYTES} bytes, has {size_bytes}"
         raise InvalidFieldError("output_schema", problem)
     try:
-        Draft202012Validator.check_schema(json.loads(schema))
-    except (ValueError, SchemaError) as error:
+        parsed = json.loads(schema)
+        Draft202012Validator.check_schema(parsed)
+        is_whole = all(each.startswith("#") for each in _references(parsed))
+    except (ValueError, RecursionError, SchemaError) as error:
         raise InvalidFieldError("output_schema", "must be a JSON Schema (2020-12)") from error
+    if not is_whole:
+        raise InvalidFieldError("output_schema", "must not refer to other schemas")
 
 
 def satisfies(text: str, schema: str) -> bool:
@@ -35,6 +43,19 @@ def satisfies(text: str, schema: str) -> bool:
     if not schema:
         return True
     try:
-        return bool(Draft202012Validator(json.loads(schema)).is_valid(json.loads(text)))
-    except ValueError:
+        # Without a registry of its own a validator fetches what a schema refers to.
+        validator = Draft202012Validator(json.loads(schema), registry=Registry())
+        return bool(validator.is_valid(json.loads(text)))
+    except (ValueError, RecursionError, Unresolvable):
         return False
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield value
+            yield from _references(value)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _references(each)
