@@ -114,6 +114,8 @@ def members_of(event: Event, plan: Plan | None) -> dict[str, Any]:
         plan: the run's plan, if it has been seen.
     """
     match event:
+        case TextDelta(text):
+            return {"text": text}  # most events are; `asdict` would copy it deeply
         case Plan():
             return _plan(event)
         case StageFinished(hop, at_s, outcome, count):

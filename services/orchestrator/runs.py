@@ -61,6 +61,7 @@ class Runs:
         self._parts = parts
         self._live: dict[tuple[str, str], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._gone_since_s: dict[tuple[str, str], float] = {}
         self._refresher = Refresher(self.start)
 
     def start(self, question: Question, budget: Budget, arrived_s: float, run_id: str = "") -> Run:
@@ -197,21 +198,23 @@ class Runs:
             looking.cancel()
 
     async def _end_if_lost(self, tenant_id: str, run_id: str) -> None:
-        """End the log of a run once its replica is gone, which two looks in a row must find.
+        """End the log of a run once its replica is gone, which two looks some time apart must find.
 
-        After a failover of Redis a replica's name is not there for a moment.
+        After a failover of Redis a replica's name is not there for a moment. The looks may be
+        those of two who only asked how the run stands.
         """
-        was_gone = False
+        loop, key = asyncio.get_running_loop(), (tenant_id, run_id)
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
             try:
-                is_gone = await self._parts.log.is_lost(tenant_id, run_id)
-                if is_gone and was_gone:
+                if not await self._parts.log.is_lost(tenant_id, run_id):
+                    self._gone_since_s.pop(key, None)
+                elif loop.time() - self._gone_since_s.setdefault(key, loop.time()) >= _LOOK_EVERY_S:
                     await self._parts.log.end_lost(tenant_id, run_id)
+                    self._gone_since_s.pop(key, None)
                     return
-                was_gone = is_gone
             except EventLogUnavailableError:
-                was_gone = False
+                self._gone_since_s.pop(key, None)
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _end_of(self, tenant_id: str, run_id: str) -> Completed | None:
         """Return a run's last event; None if it has not ended."""

@@ -29,6 +29,7 @@ class Network:
         is_black_hole: True to let nothing through and say nothing; what came meanwhile
             goes on afterwards, as TCP sends again what was lost.
         refuses: True to close new connections at once.
+        idle_s: seconds without a byte in either direction that end a connection; 0 ends none.
     """
 
     delay_s: float = 0.0
@@ -37,6 +38,7 @@ class Network:
     trickle_bytes_s: float = 0.0
     is_black_hole: bool = False
     refuses: bool = False
+    idle_s: float = 0.0
 
 
 class Proxy:
@@ -101,19 +103,34 @@ class Proxy:
         ends = {writer, far_writer}
         self._writers |= ends
         try:
-            ways = [self._pass(reader, far_writer), self._pass(far_reader, writer)]
-            tasks = [asyncio.create_task(way) for way in ways]
+            busy = asyncio.Event()
+            ways = [self._pass(reader, far_writer, busy), self._pass(far_reader, writer, busy)]
+            tasks = [asyncio.create_task(way) for way in (*ways, self._idle(busy))]
             await _first_of(tasks)
         finally:
             self._writers -= ends
             far_writer.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _idle(self, busy: asyncio.Event) -> None:
+        """Return once nothing has passed for as long as the network allows."""
+        while True:
+            busy.clear()
+            idle_s = self._network.idle_s
+            waiting = asyncio.create_task(busy.wait())
+            await asyncio.wait({waiting}, timeout=idle_s or None)
+            waiting.cancel()
+            if idle_s and not busy.is_set():
+                return
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, busy: asyncio.Event
+    ) -> None:
         """Pass bytes one way, each piece when it is due, until either end closes."""
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
         sending = asyncio.create_task(self._send(pieces, writer))
         try:
             while data := await reader.read(_CHUNK_BYTES):
+                busy.set()
                 network = self._network
                 if self._random.random() < network.drop_rate:
                     return

@@ -23,6 +23,19 @@ def test_an_address_that_is_taken_is_a_config_error() -> None:
         bind(f"127.0.0.1:{taken.getsockname()[1]}")
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such limit")
+def test_a_peer_that_confirms_nothing_is_left_after_a_while() -> None:
+    with (
+        bind("127.0.0.1:0", silent_s=7.0) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
+            # What the system keeps for a slow reader is bounded; it reserves twice as much.
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * 128 * 1024
+
+
 def request_for(host: str) -> Request:
     return Request({"type": "http", "headers": [(b"host", host.encode())]})
 
