@@ -32,16 +32,17 @@ async def mesh(
         yield opened
 
 
-async def until_text(edge: Edge, body: dict[str, Any]) -> tuple[str, Frames]:
-    """Ask, leave once there is text, and return the run and what was seen."""
+async def until_text(edge: Edge, body: dict[str, Any]) -> tuple[str, Frames, float]:
+    """Ask, leave once there is text, and return the run, what was seen, and when that was."""
     async with edge.http.stream("POST", "/v1/answers", json=body, headers=SSE) as response:
         seen = ""
         async for text in response.aiter_text():
             seen += text
             if "event: text" in seen:
+                left_s = time.monotonic()
                 break
     frames = frames_of(seen.rpartition("\n\n")[0])
-    return frames[0][2]["run_id"], frames
+    return frames[0][2]["run_id"], frames, left_s
 
 
 async def test_a_resumable_run_outlives_its_reader_and_is_never_made_twice(
@@ -53,7 +54,7 @@ async def test_a_resumable_run_outlives_its_reader_and_is_never_made_twice(
         open_edge(mesh.connections["orchestrator"], tenant=TENANT) as edge,
         open_edge(mesh.connections["orchestrator-2"], tenant=TENANT) as other,
     ):
-        run_id, seen = await until_text(edge, ASK | {"resumable": True})
+        run_id, seen, _ = await until_text(edge, ASK | {"resumable": True})
         path, last = f"/v1/runs/{run_id}/events", seen[-1][0]
         response = await other.http.get(path, headers=SSE | {"Last-Event-ID": last})
         whole = frames_of((await other.http.get(path)).text)
@@ -83,7 +84,7 @@ async def test_a_run_that_is_not_resumable_ends_with_its_reader(
 async def test_a_resumable_run_is_ended_by_whoever_says_so(mesh: Mesh, provider: Provider) -> None:
     provider.behave(words=500, gap="0.02")
     async with open_edge(mesh.connections["orchestrator"], tenant=TENANT) as edge:
-        run_id, _ = await until_text(edge, ASK | {"resumable": True})
+        run_id, _, _ = await until_text(edge, ASK | {"resumable": True})
         assert (await edge.http.post(f"/v1/runs/{run_id}/stop")).json() == {"stopping": True}
         frames = frames_of((await edge.http.get(f"/v1/runs/{run_id}/events")).text)
         assert frames[-1][2]["finish_reason"] == "stopped"
@@ -100,8 +101,7 @@ async def test_who_leaves_cancels_everything_below_within_150_ms(
         for number in range(1, 21):
             fact = FACTS[number % len(FACTS)]
             body = {"question": fact.question, "policy": "endless", "cache_control": "bypass"}
-            await until_text(edge, body)
-            left_s = time.monotonic()
+            _, _, left_s = await until_text(edge, body)
             call = await asyncio.wait_for(provider.until(number, "cancelled"), 10)
             assert call.ended_s is not None
             waits_s.append(call.ended_s - left_s)
