@@ -26,8 +26,9 @@ from libs.values import (
     TextDelta,
     Turn,
 )
+from services.orchestrator.policy import Policy
 from tests.support.blocking import blocking
-from tests.support.corpus import FACTS, TENANT
+from tests.support.corpus import FACTS, TENANT, other
 from tests.support.desk import Desk
 from tests.support.mesh import Mesh, Setting, Told, open_mesh
 from tests.support.provider import Provider
@@ -231,3 +232,17 @@ async def test_who_follows_who_wants_none_has_a_job_of_its_own(mesh: Mesh, desk:
     assert is_refused(tolds[0])
     assert is_deferred(tolds[1])
     assert len(desk.taken) == 1
+
+
+@pytest.mark.prove
+async def test_a_job_is_submitted_in_less_than_is_kept_for_it(mesh: Mesh, desk: Desk) -> None:
+    await mesh.rooms["retrieval"].close()
+    used_s = []
+    for number in range(100):
+        told = await mesh.ask(replace(ASKED, question=other(number), first_text_by_s=10.0))
+        assert is_deferred(told)
+        used_s += [hop.used_s for hop in told.completed.account.hops if hop.hop == "job"]
+    used_s.sort()
+    p50_ms, p95_ms = (used_s[int(share * len(used_s))] * 1e3 for share in (0.5, 0.95))
+    print(f"submit p50 {p50_ms:.1f} ms, p95 {p95_ms:.1f} ms, most {used_s[-1] * 1e3:.1f} ms")
+    assert p95_ms < Policy("p").costs.job * 1e3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 from dataclasses import replace
 
 import pytest
@@ -25,7 +26,7 @@ from libs.values import (
     TextDelta,
 )
 from tests.support.corpus import FACTS, TENANT
-from tests.support.mesh import Mesh, Told, ask, until_text
+from tests.support.mesh import Mesh, Told, until_text
 from tests.support.provider import Provider
 from tests.support.waiting import until
 
@@ -238,6 +239,38 @@ async def test_a_block_that_goes_silent_is_shown_as_far_as_it_goes(
     assert text.text.endswith(" ")
 
 
+@pytest.mark.prove
+async def test_what_each_form_costs_until_there_is_something_to_read(
+    model_mesh: Mesh, provider: Provider
+) -> None:
+    """A model that takes 200 ms to its first word, and then writes a word every 12 ms."""
+    first_s, gap_s, words, count = 0.200, 0.012, 60, 15
+    waits: dict[Render, list[float]] = {}
+    for number in range(count):
+        for render in (Render.TOKEN, Render.BLOCK, Render.OUTLINE):
+            sections = 3 if render is Render.OUTLINE else 0
+            provider.behave(sections=sections, words=words, first_text=str(first_s), gap=str(gap_s))
+            question = Question(
+                TENANT,
+                FACTS[number % len(FACTS)].question,
+                render=render,
+                cache_control=CacheControl.BYPASS,
+                policy="endless",
+            )
+            account = (await model_mesh.ask(question)).completed.account
+            assert account.first_text_s is not None
+            waits.setdefault(render, []).append(account.first_text_s)
+    medians = {render: statistics.median(each) for render, each in waits.items()}
+    for render, median_s in medians.items():
+        most_s = max(waits[render])
+        print(f"{render.name:8} first text p50 {median_s * 1e3:6.0f} ms, most {most_s * 1e3:6.0f}")
+    # A heading is six words here, and is told with the first of the next line.
+    assert medians[Render.OUTLINE] < medians[Render.TOKEN] + 8 * gap_s + 0.05
+    # The first sentence takes as long as it is; nothing is added but a word.
+    sentence_s = (words - 2 * 12) * gap_s
+    assert medians[Render.BLOCK] < medians[Render.TOKEN] + sentence_s + 0.1
+
+
 async def test_a_slow_replay_keeps_an_outline(model_mesh: Mesh, provider: Provider) -> None:
     provider.behave(sections=2, words=30)
     spoken = replace(OUTLINED, policy="spoken")
@@ -245,4 +278,3 @@ async def test_a_slow_replay_keeps_an_outline(model_mesh: Mesh, provider: Provid
     again = await kept(model_mesh, spoken)
     assert again.text == first.text
     assert len(again.of(SectionText)) > len(again.text.split()) / 2
-    assert await ask(model_mesh.answers, spoken)

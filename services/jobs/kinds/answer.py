@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from libs.errors import UnreachableError
 from libs.values import (
+    SHOWN,
     AnswerEvent,
     CacheControl,
     Completed,
@@ -17,9 +18,7 @@ from libs.values import (
     Question,
     Render,
     Role,
-    SectionText,
     Sources,
-    TextDelta,
     Turn,
 )
 from libs.values.answer_json import WholeAnswer
@@ -112,7 +111,7 @@ async def _run(
 async def _tell(steps: Steps, answer: WholeAnswer, numbered: AnswerEvent) -> None:
     if isinstance(numbered.event, Sources) and answer.sources is None:
         await steps.done("sources")
-    elif isinstance(numbered.event, TextDelta | SectionText) and not answer.text:
+    elif isinstance(numbered.event, SHOWN) and not answer.text:
         await steps.done("text")
 
 

@@ -135,6 +135,8 @@ def test_one_lesser_choice_in_twenty_tries_the_better_one() -> None:
         ("[odd]\nprovenance = 1\n", "provenance"),
         ("[odd]\nwrong_hit_allowance = 0\n", "wrong_hit_allowance"),
         ("[odd]\nwrong_hit_allowance = 1.5\n", "wrong_hit_allowance"),
+        ('[odd]\nfallback = "later"\n', "fallback"),
+        ('[odd]\noutline = " "\n', "outline"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused_by_its_fields_name(
