@@ -15,6 +15,7 @@ from safetensors.numpy import load
 
 from services.embedding.build.adapter import Adapter
 from services.embedding.build.graph import (
+    BUILD_VERSION,
     GRAPH_VERSION,
     HEAD_NODES,
     SCORER_GRAPH_VERSION,
@@ -53,7 +54,7 @@ def is_built(
         return False
     has_source = any(name.startswith(f"{SOURCE}/") for name in manifest.files)
     return (
-        manifest.graph_version == GRAPH_VERSION
+        manifest.graph_version == BUILD_VERSION
         and has_source >= with_source
         and _built_with(manifest) == {n: each.sha256 for n, each in (adapters or {}).items()}
         and manifest.is_intact(folder)
@@ -192,7 +193,7 @@ def _manifest(
         dimensions=published.settings("config.json")["hidden_size"],
         max_tokens=max_tokens,
         languages=published.languages,
-        graph_version=GRAPH_VERSION,
+        graph_version=BUILD_VERSION,
         files=digests,
         fingerprints={each: fingerprint(each, *common) for each in Precision},
         scorers={
