@@ -477,8 +477,10 @@ class Answering:
             embedding_fingerprint=vector.fingerprint,
         )
         calling = self._hops.lookup(lookup, self._lookup_limit_s(SEMANTIC))
-        started_s = self._budget.clock()
-        await self._lookups.head_start(calling, self._policy.semantic_head_start_s)
+        started_s, usual_s = self._budget.clock(), self._policy.semantic_head_start_s
+        calling.task.add_done_callback(lambda _: self._course.led(usual_s, calling.record))
+        lead_s = self._course.lead_s(usual_s, self._left_s())
+        await self._lookups.head_start(calling, lead_s)
         self._course.learn(SEMANTIC, LEAD, self._budget.clock() - started_s, False)
         self._course.ended(SEMANTIC)
         self._lookups.check()

@@ -11,6 +11,8 @@ from libs.resilience import Allowance, Limiter, is_background
 from libs.resilience.sketches import Sketches
 from libs.telemetry.metrics import count_plan, count_shed
 from services.orchestrator.hedging import NEVER_S
+from services.orchestrator.leading import Lead
+from services.orchestrator.ledger import HopRecord
 from services.orchestrator.plan import Outline, outline
 from services.orchestrator.planning.door import Caller, Door, Pass
 from services.orchestrator.planning.ladder import Ladder, price
@@ -44,6 +46,7 @@ class Courses:
         planner: the tables made from that.
         backups: second calls to the fast model.
         door: lets in what is not answered from the cache.
+        lead: how long lookups by meaning go alone.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Courses:
         self.planner = Planner(sketches, clock)
         self.door = Door(self.planner, Limiter(most_inside), clock, HALF_LIFE_S)
         self.backups = Allowance(_BACKUP_SHARE, _BURST, reserve=_BURST)
+        self.lead = Lead()
         self._lesser: Counter[str] = Counter()
 
     def course(self, ladder: Ladder, prior: Prior) -> Course:
@@ -158,6 +162,16 @@ class Course:
         """Return when a hop is asked a second time, in seconds from its start; inf is never."""
         stage = self._stage(hop)
         return NEVER_S if stage is None else stage.hedge_s
+
+    def lead_s(self, usual_s: float, left_s: float) -> float:
+        """Return for how many seconds the lookup by meaning goes alone; see `Lead`."""
+        return self._courses.lead.head_start_s(usual_s, left_s)
+
+    def led(self, usual_s: float, lookup: HopRecord) -> None:
+        """Note how the lookup by meaning ended, however long after its head start."""
+        if lookup.outcome not in ("", "cancelled"):
+            is_hit = lookup.outcome == "hit"
+            self._courses.lead.learn(usual_s, lookup.elapsed_s(), is_hit=is_hit)
 
     def ended(self, hop: str, *, is_done: bool = True) -> None:
         """Move past a hop that has given what it should, or has not."""
