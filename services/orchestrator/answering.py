@@ -253,9 +253,14 @@ class Answering:
             return
         record = self._ledger.start(FLIGHT, wait_s)
         boarding = self._following.board(self._passenger(), record)
-        # Nothing else is begun while the same question on this replica is asking Redis.
-        head_start_s = wait_s if self._following.is_known_here else 0.0
-        await self._lookups.head_start(self._hops.calling(record, boarding), head_start_s)
+        # Nothing else is begun while the same question on this replica is asking Redis; where
+        # nobody asks, the vector is asked for first, which takes longer.
+        is_known_here = self._following.is_known_here
+        calling = self._hops.calling(record, boarding)
+        if is_known_here:
+            await self._lookups.head_start(calling, wait_s)
+        else:
+            self._lookups.add(calling)
         self._lookups.check()
 
     def _passenger(self) -> Passenger:
