@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 _MOMENT: Final = re.compile(
@@ -38,8 +39,12 @@ class Unshared(StrEnum):
     CREATIVE = "creative"
 
 
+@lru_cache(maxsize=4096)
 def unshared(question: str) -> Unshared | None:
-    """Return why the answer to a question serves no other; None if it may."""
+    """Return why the answer to a question serves no other; None if it may.
+
+    What is said of a question is remembered: it is asked again with each candidate.
+    """
     text = " ".join(question.lower().split())
     if _MOMENT.search(text):
         return Unshared.FRESH

@@ -11,14 +11,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 from services.cache.judging import lexicon
 
+Words = tuple[str, ...]
 
-def _dresses(texts: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-    """Return each text's words, the longest text first."""
-    return tuple(sorted((tuple(text.split()) for text in texts), key=len, reverse=True))
+
+def _dresses(texts: Iterable[str], end: int) -> Mapping[str, list[Words]]:
+    """Return texts as words by the first (0) or the last (-1) of them, the longest first."""
+    found: defaultdict[str, list[Words]] = defaultdict(list)
+    for words in sorted((tuple(text.split()) for text in texts), key=len, reverse=True):
+        found[words[end]].append(words)
+    return dict(found)
 
 
 def _by_word(pairs: Iterable[tuple[str, ...]]) -> Mapping[str, frozenset[str]]:
@@ -74,8 +80,8 @@ _GENDERS: Final = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f", "h
 _BE: Final = frozenset("is are was were be been being get got".split())
 _DENYING: Final = frozenset("un in im il ir non dis mis".split())
 _LEAST_DENIED: Final = 4
-_OPENERS: Final = _dresses(lexicon.OPENERS)
-_CLOSERS: Final = _dresses(lexicon.CLOSERS)
+_OPENERS: Final = _dresses(lexicon.OPENERS, 0)
+_CLOSERS: Final = _dresses(lexicon.CLOSERS, -1)
 _EMPTY: Final = frozenset(
     [
         "a",
@@ -196,7 +202,8 @@ class Facts:
 @lru_cache(maxsize=4096)
 def facts_of(text: str) -> Facts:
     """Return the facts of a text; those of texts met lately are remembered."""
-    words = tuple(_plain(_WORD.findall(text.lower().replace("’", "'"))))  # noqa: RUF001 - a mark that phones type
+    parts = _WORD.findall(text.lower().replace("’", "'"))  # noqa: RUF001 - a mark that phones type
+    words = tuple(chain.from_iterable(map(_plain, parts)))
     found = frozenset(words)
     return Facts(
         words,
@@ -210,26 +217,25 @@ def facts_of(text: str) -> Facts:
     )
 
 
-def undressed(words: tuple[str, ...]) -> tuple[str, ...]:
+def undressed(words: Words) -> Words:
     """Return the words without what is said around a question and asks nothing itself."""
-    while (found := _dress_at(words, _OPENERS, 0)) and len(found) < len(words):
-        words = words[len(found) :]
-    while (found := _dress_at(words, _CLOSERS, -1)) and len(found) < len(words):
-        words = words[: -len(found)]
+    while (count := _dress_at(words, _OPENERS, 0)) and count < len(words):
+        words = words[count:]
+    while (count := _dress_at(words, _CLOSERS, -1)) and count < len(words):
+        words = words[:-count]
     return words
 
 
-def _dress_at(
-    words: tuple[str, ...], dresses: tuple[tuple[str, ...], ...], end: int
-) -> tuple[str, ...]:
-    """Return the longest of some dresses that the words begin (0) or end (-1) with."""
-    for dress in dresses:
+def _dress_at(words: Words, dresses: Mapping[str, list[Words]], end: int) -> int:
+    """Return how many words the longest dress has that they begin (0) or end (-1) with."""
+    for dress in dresses.get(words[end], ()) if words else ():
         part = words[: len(dress)] if end == 0 else words[-len(dress) :]
         if part == dress:
-            return dress
-    return ()
+            return len(dress)
+    return 0
 
 
+@lru_cache(maxsize=16_384)
 def stem(word: str) -> str:
     """Return a word without the ending of a plural or a tense, its synonyms as one."""
     word = _FIRST.get(word, word)
@@ -323,13 +329,13 @@ def times(facts: Facts) -> frozenset[str]:
     return _TIMES.intersection(facts.words)
 
 
-def _plain(words: Iterable[str]) -> Iterable[str]:
-    for word in words:
-        if word in _APART:
-            yield from _APART[word].split()
-        elif word.endswith("n't"):
-            yield from (word[:-3], "not")
-        elif word.endswith("'s"):
-            yield word[:-2]
-        else:
-            yield _NUMBER.get(word, word)
+@lru_cache(maxsize=16_384)
+def _plain(word: str) -> Words:
+    """Return the words that one stands for, in their plain form."""
+    if word in _APART:
+        return tuple(_APART[word].split())
+    if word.endswith("n't"):
+        return (word[:-3], "not")
+    if word.endswith("'s"):
+        return (word[:-2],)
+    return (_NUMBER.get(word, word),)
