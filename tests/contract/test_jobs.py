@@ -28,7 +28,7 @@ from libs.values.jobs import (
     Submission,
     Submitted,
 )
-from tests.support.jobs import Jobs, jobs_running, told
+from tests.support.job_service import Jobs, jobs_running, kinds_for, told, work
 from tests.support.waiting import until
 
 ACME = "acme"
@@ -391,6 +391,29 @@ async def test_one_tenant_does_not_take_all_of_a_worker(
         jobs.watched.open_gate.set()
         for each in (await jobs.client.list(ACME)).jobs:
             assert (await ended(jobs, each)).state is JobState.SUCCEEDED
+
+
+async def test_a_worker_that_ends_gives_back_what_is_not_done(
+    redis_url: str, no_blocking: BlockBuster
+) -> None:
+    async with jobs_running(redis_url, no_blocking, workers=0) as jobs:
+        kinds = kinds_for(jobs.watched)
+        async with work(redis_url, kinds, grace_s=0.0):
+            job = await submit(jobs, count=10, pause_s=0.1)
+
+            async def has_items() -> bool:
+                return (await jobs.client.get(ACME, job.job_id)).item_count > 0
+
+            await until(has_items)
+        given_back = await jobs.client.get(ACME, job.job_id)
+        assert (given_back.state, given_back.error) == (JobState.QUEUED, None)
+        # It counts as no failure: one is all that the next worker grants.
+        async with work(redis_url, kinds, attempt_count=1):
+            events = await told(jobs.client, ACME, job.job_id)
+    last = events[-1].event
+    assert isinstance(last, JobCompleted)
+    assert (last.job.state, last.job.attempt) == (JobState.SUCCEEDED, 2)
+    assert items(events) == [f"step-{step}" for step in range(10)]
 
 
 async def test_a_worker_does_no_more_at_once_than_it_may(

@@ -33,6 +33,8 @@ from tests.support.waiting import until
 
 TENANT = "acme"
 JOBS, WORKERS, STEPS = 200, 4, 6
+# As it is by default.
+LEASE_S = 5.0
 # Attempts that a job may lose when workers die all the time.
 MANY = 100
 
@@ -133,6 +135,26 @@ async def test_a_job_that_kills_its_workers_becomes_a_dead_letter(
     assert isinstance(last, JobCompleted)
     assert last.job.error is not None
     assert (last.job.error.reason, last.job.dead_letter) == ("WORKER_LOST", True)
+
+
+@pytest.mark.prove
+async def test_a_dead_worker_is_replaced_within_seconds(
+    redis_url: str, no_blocking: BlockBuster
+) -> None:
+    took = []
+    async with jobs_running(redis_url, no_blocking, workers=0) as jobs:
+        for _ in range(3):
+            async with workers(redis_url, 1, lease_s=LEASE_S) as (first,):
+                job = await submit(jobs.client, count=1_000, pause_s=0.1)
+                await begun(jobs.client, job)
+                async with workers(redis_url, 1, lease_s=LEASE_S):
+                    killed_s = time.monotonic()
+                    await first.kill()
+                    await taken_over(jobs, job)
+                    took.append(time.monotonic() - killed_s)
+                    await jobs.client.cancel(TENANT, job.job_id)
+    print(f"a lease of {LEASE_S} s: another worker had the job after {sorted(took)} s")
+    assert max(took) < 2 * LEASE_S
 
 
 @dataclass

@@ -94,6 +94,9 @@ class Attempt:
 
     def stop(self, why: Stop) -> None:
         """End the work; the first reason counts."""
+        if why is Stop.RELEASED and self._work is not None and self._work.done():
+            # All that is left is to say what it found.
+            return
         self._stop = self._stop or why
         if self._notes is not None:
             self._notes.close()
@@ -202,9 +205,9 @@ class Attempt:
                 self._cancel_work()
                 await asyncio.wait({work}, timeout=_LET_GO_S)
                 work.add_done_callback(_forgotten)
-        is_broken = work.cancelled() or work.exception() is not None
-        # What it raised on its way out is of no interest; what it found is, if there was time.
-        if self._stop is Stop.LOST or (self._stop is not None and is_broken):
+        if self._stop is not None:
+            # What came of it meanwhile is of no interest, and may be half of it.
+            _forgotten(work)
             raise _StoppedError
         if work.cancelled():
             raise InternalError("the work has cancelled itself")

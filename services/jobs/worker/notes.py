@@ -23,6 +23,10 @@ class TooLargeError(Exception):
     """A job has found more than can be kept; the message says what."""
 
 
+class OverError(Exception):
+    """The attempt is over, and what it still has to say is of no use to anybody."""
+
+
 class Notes:
     """The `Teller` of one attempt."""
 
@@ -54,7 +58,7 @@ class Notes:
             TooLargeError: it, or all of them, are more than can be kept.
             FencedError: the job is another attempt's by now, or has ended.
             JobNotFoundError: it has expired, or Redis has lost it.
-            CancelledError: the attempt is over.
+            OverError: the attempt is over.
         """
         self._check()
         if key in self._items:
@@ -75,9 +79,9 @@ class Notes:
         self._check()
 
     def _check(self) -> None:
-        """Cancel work that is to end; a wait for Redis may have swallowed that before."""
+        """End work that was cancelled; a wait for Redis may have swallowed that."""
         if self._is_over:
-            raise asyncio.CancelledError
+            raise OverError
 
     async def tell(self) -> None:
         """Tell the latest progress, if it is not told yet.
