@@ -475,8 +475,9 @@ class Job(_message.Message):
     none is recorded. Its root links to the request that submitted the job.
     """
     dead_letter: _builtins.bool
-    """True if it failed for good after attempts that were worth repeating, and was not
-    tried again.
+    """True if it failed for good in a way that may be mended, and was not tried again:
+    the last of its attempts met a fault that may pass, took too long, lost its
+    worker, or met a fault of ours.
     """
     scope: _builtins.str
     """The access scope it works in. May be empty."""
@@ -584,9 +585,10 @@ class JobError(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Reason, as in `ErrorInfo.reason` of the call that failed. `TIMED_OUT` if the
-    time for jobs of its kind was over, `WORKER_LOST` if each worker that tried it
-    died, `RESULT_TOO_LARGE` if it found more than can be kept.
+    """Reason, as in `ErrorInfo.reason` of the call that failed. `TIMED_OUT` if an
+    attempt took longer than one of its kind may, `WORKER_LOST` if the worker that
+    tried it last died, `RESULT_TOO_LARGE` if it found more than can be kept,
+    `INTERNAL` for a fault of ours, with an id to look it up.
     """
     message: _builtins.str
     """The same in a sentence for people."""
