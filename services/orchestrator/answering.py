@@ -42,12 +42,12 @@ from libs.values.cache import Answer, Decision, Lookup
 from libs.values.embedding import Embeddings
 from libs.values.generation import Model, Prompt
 from services.orchestrator.course import Course
-from services.orchestrator.deferring import DEFERRED, JOB, LEAST_LIMIT_S, Deferral
+from services.orchestrator.deferring import DEFERRED, JOB, Deferral
 from services.orchestrator.flight import FLIGHT, Following
 from services.orchestrator.flights import Flights, Passenger
 from services.orchestrator.ground import NO_GROUND, Cited, Ground
 from services.orchestrator.hedging import Hedge
-from services.orchestrator.hops import CALLERS_FAULT, Clients, Found, Hops, noted, outcome_of
+from services.orchestrator.hops import CALLERS_FAULT, Clients, Found, Hops, outcome_of
 from services.orchestrator.keeping import Keeper
 from services.orchestrator.leases import Offer
 from services.orchestrator.ledger import CUT, HopRecord
@@ -719,18 +719,9 @@ class Answering:
 
     async def _submit(self) -> str:
         """Have a job answer; return its name, or nothing if nobody took it."""
-        # The caller's time for the first text has been kept for this; if that is past, a late
-        # word of a job is still worth more than none.
-        in_time_s = self._budget.patience_s() - self._policy.costs.deliver
-        limit_s = min(max(in_time_s, LEAST_LIMIT_S), self._budget.remaining_s())
-        record = self._ledger.start(JOB, limit_s)
-        try:
-            with noted(record), self._ledger.waiting(record):
-                job_id = await self._deferral.submit(self._run.run_id, limit_s)
-                record.end("ok")
-        except MeshError:
+        job_id = await self._deferral.submit(self._run.run_id, self._budget, self._ledger)
+        if not job_id:
             self._report.lose(Degradation(JOB, UNAVAILABLE))
-            return ""
         return job_id
 
     async def _turned_away(self, error: OverloadedError) -> NoReturn:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from libs.budget import Budget
 from libs.clients.jobs import JobsClient
+from libs.errors import MeshError
 from libs.resilience import is_background
 from libs.values import CacheControl, ModelTier, Quality, Question, Render
 from libs.values.jobs import Submission
+from services.orchestrator.hops import noted
+from services.orchestrator.ledger import Ledger
 from services.orchestrator.plan import BEST, EXTRACTIVE, FAST, Rungs
 from services.orchestrator.policy import JOB as FALLS_BACK
 from services.orchestrator.policy import Policy
@@ -20,7 +24,7 @@ JOBS_POLICY = "background"
 # Refusals that more time, or less under way, may spare.
 DEFERRED = ("NOT_WRITTEN", "BELOW_MINIMUM", "NOT_SEARCHED")
 # It is waited for so long at least: a job is worth more than a refusal that is in time.
-LEAST_LIMIT_S = 0.25
+_LEAST_LIMIT_S = 0.25
 
 _WRITERS = {ModelTier.BEST: BEST, ModelTier.FAST: FAST, ModelTier.EXTRACTIVE: EXTRACTIVE}
 
@@ -42,7 +46,7 @@ class Deferral:
         self._jobs = jobs if policy.fallback == FALLS_BACK else None
         self._question = question
         self._best = best
-        self._reserve_s = policy.costs.job
+        self._policy = policy
 
     @property
     def is_open(self) -> bool:
@@ -61,23 +65,37 @@ class Deferral:
     @property
     def reserve_s(self) -> float:
         """The seconds that are kept for submitting."""
-        return self._reserve_s if self.is_open else 0.0
+        return self._policy.costs.job if self.is_open else 0.0
 
-    async def submit(self, run_id: str, limit_s: float) -> str:
-        """Have a job made, and return its name; the same run makes one.
+    async def submit(self, run_id: str, budget: Budget, ledger: Ledger) -> str:
+        """Have a job made, and return its name; nothing if nobody took it in time.
 
-        Raises:
-            MeshError: nobody took it.
+        Args:
+            run_id: who submits; the same run makes one job.
+            budget: the caller's time, of which `reserve_s` was kept for this.
+            ledger: notes the hop.
         """
-        assert self._jobs is not None  # noqa: S101 - `is_open` said so
-        submission = Submission(
+        if self._jobs is None:
+            return ""
+        in_time_s = budget.patience_s() - self._policy.costs.deliver
+        limit_s = min(max(in_time_s, _LEAST_LIMIT_S), budget.remaining_s())
+        record = ledger.start(JOB, limit_s)
+        try:
+            with noted(record), ledger.waiting(record):
+                submitted = await self._jobs.submit(self._submission(run_id), limit_s=limit_s)
+                record.end("ok")
+        except MeshError:
+            return ""
+        return submitted.job.job_id
+
+    def _submission(self, run_id: str) -> Submission:
+        return Submission(
             tenant_id=self._question.tenant_id,
             kind=KIND,
             input=json.dumps(input_of(self._question), ensure_ascii=False).encode(),
             idempotency_key=f"run-{run_id}",
             scope=self._question.scope,
         )
-        return (await self._jobs.submit(submission, limit_s=limit_s)).job.job_id
 
 
 def input_of(question: Question) -> dict[str, Any]:
