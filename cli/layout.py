@@ -31,7 +31,7 @@ _PACKAGES = {"worker": "jobs.worker"}
 _TARGETS = {
     "cache": ("retrieval", "embedding", "generation"),
     "retrieval": ("embedding",),
-    "orchestrator": ("cache", "embedding", "retrieval", "generation"),
+    "orchestrator": ("cache", "embedding", "retrieval", "generation", "jobs"),
     "worker": ("orchestrator", "embedding", "retrieval", "generation"),
     "edge": ("orchestrator",),
 }
