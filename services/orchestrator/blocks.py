@@ -22,7 +22,10 @@ _LONGEST_WORD = 40
 _STOPS, _WIDE_STOPS = ".!?…؟۔।॥։።", "。！？｡"  # noqa: RUF001
 _CLOSERS = r"(?:[\"'”’»)\]}*_`]|\[\d+\])*"  # noqa: RUF001
 _WIDE_CLOSERS = r"[」』）】》〉”’\"')\]*_\ufe00\ufe01]*"  # noqa: RUF001
-_STOP = re.compile(rf"[{_STOPS}]+{_CLOSERS}(?=\s)|[{_WIDE_STOPS}]+{_WIDE_CLOSERS}|\n")
+# Without going back, and not from the middle of a row of stops: long ones take no time.
+_STOP = re.compile(
+    rf"(?<![{_STOPS}])[{_STOPS}]++{_CLOSERS}+(?=\s)|[{_WIDE_STOPS}]++{_WIDE_CLOSERS}|\n"
+)
 _SPACE = re.compile(r"\s*")
 _FENCE = re.compile(r"`{3,}|~{3,}")
 _OPENERS = "([{\"'“‘«„*_"  # noqa: RUF001

@@ -104,8 +104,10 @@ class InSections:
 
     def _heading(self, line: str) -> str:
         """Return the title of a line that begins a section; empty if it does not."""
-        found = None if self._fence else _HEADING.fullmatch(line)
-        if found is None or len(line) > _MOST_TITLE_CHARS:
+        if self._fence or len(line) > _MOST_TITLE_CHARS:
+            return ""
+        found = _HEADING.fullmatch(line)
+        if found is None:
             return ""
         title = found[1].strip()
         if not title.strip("#"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -139,3 +140,14 @@ def test_of_an_overdue_text_a_word_that_may_go_on_stays() -> None:
     blocks = Blocks()
     blocks.feed("これは長い")
     assert blocks.overdue() == "これは長"
+
+
+@pytest.mark.parametrize(
+    "row", [".", "!", ")", '."', "[1]", "* ", "\n", "\u200d", "a.b. ", "e.g. "]
+)
+def test_a_row_of_marks_takes_no_time(row: str) -> None:
+    blocks, count = Blocks(), 0
+    began_s = time.process_time()
+    for _ in range(4_000 // len(row)):
+        count += len(blocks.feed(row))
+    assert time.process_time() - began_s < 5.0
