@@ -36,6 +36,8 @@ _ID_BYTES = 6
 _SECRET_BYTES = 32
 _LOOK_EVERY_S = 1.0
 _KNOWN_FOR_S = 5.0
+_KNOWN_ALONE_S = 600.0
+_PAUSE_S = 1.0
 _MOST_KNOWN = 10_000
 
 
@@ -133,7 +135,11 @@ class KeyFile:
 
 
 class KeyTable:
-    """Keys of a hash in Redis; a row that was read is known for 5 s, and while Redis is gone."""
+    """Keys of a hash in Redis; a row that was read is known for 5 s.
+
+    While Redis is gone it is known for 10 minutes: a key that is revoked then is taken until
+    Redis is back, or they are over.
+    """
 
     def __init__(
         self,
@@ -156,6 +162,7 @@ class KeyTable:
         self._limit_s = limit_s
         self._known_for_s = known_for_s
         self._clock = clock
+        self._alone_until_s = float("-inf")
         self._known: OrderedDict[str, tuple[float, KeyRow | None]] = OrderedDict()
 
     async def row_of(self, key_id: str) -> KeyRow | None:
@@ -165,22 +172,31 @@ class KeyTable:
             ProblemError: Redis does not answer, and the key was not asked for before.
         """
         read_s, row = self._known.get(key_id, (None, None))
-        if read_s is not None and self._clock() - read_s < self._known_for_s:
+        now_s = self._clock()
+        if read_s is not None and now_s - read_s < self._known_for_s:
+            self._known.move_to_end(key_id)
             return row
         try:
-            async with asyncio.timeout(self._limit_s):
-                found = await self._redis.hget(TABLE, key_id)
+            found = await self._ask(key_id)
         except (RedisError, OSError, TimeoutError) as error:
-            if row is not None:
+            self._alone_until_s = max(self._alone_until_s, now_s + _PAUSE_S)
+            if row is not None and read_s is not None and now_s - read_s < _KNOWN_ALONE_S:
                 return row
             detail = "Keys cannot be looked up now; try again later."
-            raise ProblemError(Problem(503, "KEYS_UNAVAILABLE", detail, "", 1.0)) from error
+            raise ProblemError(Problem(503, "KEYS_UNAVAILABLE", detail, "", _PAUSE_S)) from error
         row = _parsed(key_id, found)
         self._known[key_id] = (self._clock(), row)
         self._known.move_to_end(key_id)
         if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         return row
+
+    async def _ask(self, key_id: str) -> bytes | None:
+        if self._clock() < self._alone_until_s:
+            raise TimeoutError
+        async with asyncio.timeout(self._limit_s):
+            found: bytes | None = await self._redis.hget(TABLE, key_id)
+            return found
 
 
 def make_key() -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -56,6 +57,7 @@ class Quotas:
         self._clock = clock
         self._local = LocalLedger(clock)
         self._alone_until_s = float("-inf")
+        self._is_alone = False
         self._left: dict[str, tuple[int, int]] = {}
 
     @asynccontextmanager
@@ -90,9 +92,10 @@ class Quotas:
         if found is None:
             return {}
         limit, left = found
+        until_full_s = math.ceil(60 * (1 - left / limit))
         return {
             "RateLimit-Policy": f'"requests";q={limit};w=60',
-            "RateLimit": f'"requests";r={left};t=60',
+            "RateLimit": f'"requests";r={left};t={until_full_s}',
         }
 
     def _owners(self, caller: Caller) -> tuple[tuple[str, Quota], ...]:
@@ -139,12 +142,17 @@ class Quotas:
             return None
         try:
             async with asyncio.timeout(self._limit_s):
-                return await ask(self._shared)
+                answer = await ask(self._shared)
         except _AWAY as error:
-            if self._alone_until_s == float("-inf"):
+            if not self._is_alone:
                 _LOG.warning("quotas are counted here alone: %s", type(error).__name__)
+            self._is_alone = True
             self._alone_until_s = self._clock() + self._pause_s
             return None
+        if self._is_alone:
+            _LOG.info("quotas are counted together again")
+            self._is_alone = False
+        return answer
 
 
 def _tenant(caller: Caller) -> str:

@@ -13,8 +13,10 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 
 from services.edge.access.caller import Caller
+from services.edge.access.quota import Quota
 
 LIVES_S = 60.0
 PARAMETER = "ticket"
@@ -36,6 +38,7 @@ class Tickets:
             caller.name,
             sorted(caller.rights),
             sorted(caller.document_scopes),
+            list(astuple(caller.quota)),
         ]
         body = _encoded(json.dumps(said, separators=(",", ":")).encode())
         return f"{body}.{self._seal(body)}"
@@ -46,12 +49,12 @@ class Tickets:
         if not hmac.compare_digest(seal.encode(), self._seal(body).encode()):
             return None
         try:
-            ends_s, tenant_id, name, rights, scopes = json.loads(_decoded(body))
+            ends_s, tenant_id, name, rights, scopes, quota = json.loads(_decoded(body))
         except (ValueError, binascii.Error):
             return None
         if ends_s < self._clock():
             return None
-        return Caller(tenant_id, name, frozenset(rights), frozenset(scopes))
+        return Caller(tenant_id, name, frozenset(rights), frozenset(scopes), Quota(*quota))
 
     def _seal(self, body: str) -> str:
         return _encoded(hmac.digest(self._secret, body.encode(), hashlib.sha256))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ _FETCH_LIMIT_S = 5.0
 _FETCH_AT_MOST_EVERY_S = 10.0
 _FRESH_FOR_S = 600.0
 _MOST_BYTES = 1_000_000
+_TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class KeySet:
         self._tried_s = now_s
         try:
             self._keys = await asyncio.to_thread(_fetch, self._place)
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             self._failed = True
             _LOG.warning("the keys of the token issuer stay as they were: %s", error)
         else:
@@ -131,7 +134,7 @@ class Tokens:
 
     def _caller(self, said: Mapping[str, Any]) -> Caller:
         tenant = said.get(self._claims.tenant)
-        if not isinstance(tenant, str) or not tenant:
+        if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
             raise jwt.MissingRequiredClaimError(self._claims.tenant)
         rights = _words(said.get(self._claims.rights)) & (RIGHTS | {ALL})
         scopes = _words(said.get(self._claims.document_scopes))
@@ -150,7 +153,20 @@ def _fetch(place: str) -> dict[str, jwt.PyJWK]:
             text = response.read(_MOST_BYTES)
     else:
         text = Path(place).read_bytes()
-    rows = json.loads(text)["keys"]
-    # A key for what we do not take, such as encryption, is none of ours.
-    usable = [row for row in rows if row.get("use", "sig") == "sig" and row.get("kty") != "oct"]
-    return {str(row.get("kid", "")): jwt.PyJWK(row) for row in usable}
+    found = json.loads(text)
+    rows = found.get("keys") if isinstance(found, dict) else None
+    if not isinstance(rows, list):
+        raise ValueError("no set of keys")  # noqa: TRY004 - a value of the provider's
+    read = ((str(row.get("kid", "")), _key(row)) for row in rows if isinstance(row, dict))
+    return {key_id: key for key_id, key in read if key is not None}
+
+
+def _key(row: dict[str, Any]) -> jwt.PyJWK | None:
+    """Return a key; None for what we do not take: of another use, shared, or of a new kind."""
+    if row.get("use", "sig") != "sig" or row.get("kty") == "oct":
+        return None
+    try:
+        return jwt.PyJWK(row)
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
+        _LOG.warning("key %s of the token issuer is left out: %s", row.get("kid"), error)
+        return None

@@ -18,6 +18,7 @@ from libs.redislink import open_redis
 from services.edge.access.caller import Caller
 from services.edge.access.gate import SUBPROTOCOL, Gate
 from services.edge.access.keys import TABLE, KeyFile, KeyTable, digest_of, id_of, make_key
+from services.edge.access.quota import Quota
 from services.edge.access.tickets import LIVES_S, Tickets
 from services.edge.problem import ProblemError
 from tests.support.blocking import blocking
@@ -183,6 +184,10 @@ async def test_while_redis_is_gone_known_keys_go_on_and_others_may_come_again(
     keys._redis = gone  # noqa: SLF001 - as if the server behind it was gone
     clock.now_s += 60
     assert await keys.row_of(KEY_ID) is not None
+    clock.now_s += 600
+    for asked in ("another", KEY_ID):
+        with pytest.raises(ProblemError):
+            await keys.row_of(asked)
     with pytest.raises(ProblemError) as caught:
         await keys.row_of("another")
     assert (caught.value.problem.status, caught.value.problem.retry_after_s) == (503, 1.0)
@@ -190,7 +195,9 @@ async def test_while_redis_is_gone_known_keys_go_on_and_others_may_come_again(
     await gone.aclose()
 
 
-CALLER = Caller("acme", "key 1", frozenset({"jobs"}), frozenset({"public"}))
+CALLER = Caller(
+    "acme", "key 1", frozenset({"jobs"}), frozenset({"public"}), Quota(requests_per_minute=2)
+)
 
 
 def test_a_ticket_is_worth_a_minute() -> None:

@@ -75,7 +75,7 @@ async def test_what_is_left_is_told(redis: Redis) -> None:
     assert quotas.headers(caller()) == {}
     await take(quotas)
     assert quotas.headers(caller())["RateLimit-Policy"] == '"requests";q=10;w=60'
-    assert quotas.headers(caller())["RateLimit"] == '"requests";r=9;t=60'
+    assert quotas.headers(caller())["RateLimit"] == '"requests";r=9;t=6'
 
 
 async def test_requests_come_back_one_by_one() -> None:

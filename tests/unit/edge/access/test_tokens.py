@@ -106,6 +106,7 @@ async def test_a_token_says_who_its_owner_is(gate: Gate, provider: Provider) -> 
         {"sub": None},
         {"tenant": None},
         {"tenant": ["acme"]},
+        {"tenant": "acme/key 1"},
     ],
 )
 async def test_a_token_that_says_something_else_is_refused(
@@ -150,4 +151,26 @@ async def test_while_the_provider_is_gone_known_keys_go_on(
     await asyncio.to_thread(provider.add, "two")
     clock.now_s += 11
     headers = Headers({"Authorization": f"Bearer {provider.token('two')}"})
+    assert (await gate.caller_of(headers)).tenant_id == "acme"
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"keys": 1}', "<html>"])
+async def test_an_answer_that_is_no_set_of_keys_changes_nothing(
+    gate: Gate, provider: Provider, clock: Clock, text: str
+) -> None:
+    headers = Headers({"Authorization": f"Bearer {provider.token()}"})
+    await gate.caller_of(headers)
+    await asyncio.to_thread(provider.path.write_text, text)
+    clock.now_s += 3600
+    assert (await gate.caller_of(headers)).tenant_id == "acme"
+    assert await refusal(gate, provider.token("two")) == 503
+
+
+async def test_a_key_of_a_kind_that_is_not_known_spoils_no_other(
+    gate: Gate, provider: Provider
+) -> None:
+    rows = json.loads(await asyncio.to_thread(provider.path.read_text))["keys"]
+    odd = [{"kty": "new", "kid": "odd"}, {"kty": "EC", "kid": "broken"}, "no key"]
+    await asyncio.to_thread(provider.path.write_text, json.dumps({"keys": [*odd, *rows]}))
+    headers = Headers({"Authorization": f"Bearer {provider.token()}"})
     assert (await gate.caller_of(headers)).tenant_id == "acme"
