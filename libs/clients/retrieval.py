@@ -210,6 +210,7 @@ def _state_from(message: pb.DocumentState) -> DocumentState:
         message.content_sha256,
         message.passage_count,
         message.update_time.ToNanoseconds() / _NANOS,
+        message.scope,
     )
 
 

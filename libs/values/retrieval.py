@@ -50,6 +50,7 @@ class DocumentState:
     content_sha256: str
     passage_count: int
     updated_at_s: float
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)

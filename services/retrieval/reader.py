@@ -17,7 +17,7 @@ from libs.values.retrieval import Change, Document, DocumentState, StoredDocumen
 from services.retrieval.schema import words_table
 from services.retrieval.words import expression, rarest, words_of
 
-_STATE = "document_id, title, version, content_sha256, passage_count, updated_at_us"
+_STATE = "document_id, title, version, content_sha256, passage_count, updated_at_us, scope"
 _MICROS = 1_000_000
 
 
@@ -267,6 +267,8 @@ def _change(row: Sequence[Any]) -> Change:
 
 
 def _state(row: Sequence[Any]) -> DocumentState:
-    document_id, title, version, content_sha256, passage_count, updated_at_us = row
+    document_id, title, version, content_sha256, passage_count, updated_at_us, scope = row
     updated_at_s = updated_at_us / _MICROS
-    return DocumentState(document_id, title, version, content_sha256, passage_count, updated_at_s)
+    return DocumentState(
+        document_id, title, version, content_sha256, passage_count, updated_at_s, scope
+    )

@@ -179,6 +179,7 @@ def _state_to(state: DocumentState) -> pb.DocumentState:
         content_sha256=state.content_sha256,
         passage_count=state.passage_count,
         update_time=updated,
+        scope=state.scope,
     )
 
 

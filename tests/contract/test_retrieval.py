@@ -127,6 +127,13 @@ async def test_without_a_vector_the_only_list_is_by_words(client: RetrievalClien
     assert (found.stage, found.final) == (SearchStage.LEXICAL, True)
 
 
+async def test_a_document_says_its_scope(client: RetrievalClient) -> None:
+    await client.upsert("acme", "docs", [CATS, DOGS])
+    listed = (await client.list("acme", "docs")).documents
+    assert [(each.document_id, each.scope) for each in listed] == [("cats", "staff"), ("dogs", "")]
+    assert (await client.get("acme", "docs", "cats")).state.scope == "staff"
+
+
 async def test_filters_and_scope_say_what_may_be_found(client: RetrievalClient) -> None:
     await client.upsert("acme", "docs", [CATS, DOGS])
     question = "sleep bark"

@@ -669,6 +669,7 @@ class DocumentState(_message.Message):
     CONTENT_SHA256_FIELD_NUMBER: _builtins.int
     PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     document_id: _builtins.str
     """The document."""
     title: _builtins.str
@@ -679,6 +680,8 @@ class DocumentState(_message.Message):
     """SHA-256 of everything that was given, in hex."""
     passage_count: _builtins.int
     """Its passages."""
+    scope: _builtins.str
+    """Its access scope; an empty one is open to the whole tenant."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed."""
@@ -692,10 +695,11 @@ class DocumentState(_message.Message):
         content_sha256: _builtins.str = ...,
         passage_count: _builtins.int = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_sha256", b"content_sha256", "document_id", b"document_id", "passage_count", b"passage_count", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_sha256", b"content_sha256", "document_id", b"document_id", "passage_count", b"passage_count", "scope", b"scope", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
