@@ -73,7 +73,10 @@ def bind(address: str, *, silent_s: float = 30.0) -> socket.socket:
         listening = socket.create_server((host, _port(port)), family=family)
     except (OSError, ValueError) as error:
         raise ConfigError(f"address {address!r} cannot be listened on: {error}") from error
-    # Connections have what the socket has that they were accepted on.
+    # Connections have what the socket has that they were accepted on. asyncio sets this one only
+    # where a socket names its protocol, which one of `create_server` does not: then the second
+    # write of each response waits 40 ms for the peer to confirm the first.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         timeout_ms = round(silent_s * 1e3)

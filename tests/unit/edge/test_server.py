@@ -54,3 +54,12 @@ def test_other_names_are_refused(host: str) -> None:
 
 def test_without_a_list_any_name_is_taken() -> None:
     check_host(request_for("answers.example"), None)
+
+
+def test_no_write_of_a_response_waits_for_the_one_before_to_be_confirmed() -> None:
+    with bind("127.0.0.1:0") as listening:
+        with socket.create_connection(listening.getsockname()) as caller:
+            accepted, _ = listening.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            caller.close()
