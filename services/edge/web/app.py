@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from services.edge.problem import Problem
 from services.edge.web.front import Front
@@ -83,12 +83,23 @@ def _openapi(operations: Sequence[Operation]) -> Plain:
     return openapi
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     """Answer for a path that is not there, or a method that it has not."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     phrase = HTTPStatus(status)
     problem = Problem(status, phrase.name, f"{phrase.description or phrase.phrase}.")
-    return problem.response(getattr(error, "headers", None))
+    headers = dict(getattr(error, "headers", None) or {})
+    if "Allow" in headers:
+        # The error knows of the first of the path's routes alone; each method has its own.
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return problem.response(headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return all methods that there are for a path."""
+    routes = [each for each in request.app.routes if isinstance(each, Route)]
+    matching = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+    return {method for each in matching for method in each.methods or ()}
 
 
 async def _failed(_: Request, __: Exception) -> Response:
