@@ -33,7 +33,7 @@ _TARGETS = {
     "retrieval": ("embedding",),
     "orchestrator": ("cache", "embedding", "retrieval", "generation", "jobs"),
     "worker": ("orchestrator", "embedding", "retrieval", "generation"),
-    "edge": ("orchestrator",),
+    "edge": ("orchestrator", "jobs", "retrieval"),
 }
 _WITH_REDIS = ("cache", "orchestrator", "jobs", "worker")
 _WITH_DATA = ("traces", "retrieval")

@@ -9,20 +9,33 @@ import signal
 import socket
 import sys
 import time
+from contextlib import AsyncExitStack
 
 from prometheus_client import REGISTRY
 
 from libs.clients import Connection
 from libs.clients.answer import AnswerClient
 from libs.clients.health import HealthClient
+from libs.clients.jobs import JobsClient
+from libs.clients.retrieval import RetrievalClient
 from libs.config import ConfigError, load
 from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
 from services.edge.access import ticketing
 from services.edge.access.setting_up import AccessFiles, open_access, read_access
 from services.edge.answers.answering import Pace
 from services.edge.answers.asking import Asking
+from services.edge.answers.following import Follower
 from services.edge.answers.running import Running
 from services.edge.config import EdgeConfig
+from services.edge.documents.limits import Limits
+from services.edge.documents.operations import Documents
+from services.edge.documents.uploading import Uploading
+from services.edge.jobs.desk import Desk
+from services.edge.jobs.operations import Jobs
+from services.edge.live.door import Door, Entrance
+from services.edge.live.metrics import LiveMetrics
+from services.edge.live.session import Terms
+from services.edge.live.subjects import Subjects
 from services.edge.web.app import make_app
 from services.edge.web.cors import allow_origins
 from services.edge.web.draining import OpenStreams
@@ -59,9 +72,8 @@ async def _serve(config: EdgeConfig, files: AccessFiles, listening: socket.socke
     stopping = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, stopping.set)
-    token = config.token.get_secret_value()
-    opened = Connection.open(config.orchestrator_target, token=token, tls=config.tls)
-    async with opened as orchestrator, open_access(config, files) as access:
+    async with open_access(config, files) as access, AsyncExitStack() as stack:
+        orchestrator = await _connect(config, config.orchestrator_target, stack)
         readiness = Readiness(HealthClient(orchestrator), timeout_s=config.ready_timeout_s)
         metrics, clock = EdgeMetrics(REGISTRY), time.monotonic
         streams = OpenStreams()
@@ -70,28 +82,92 @@ async def _serve(config: EdgeConfig, files: AccessFiles, listening: socket.socke
         answers = AnswerClient(orchestrator)
         asking = Asking(answers, pace, metrics, clock, access.quotas, streams)
         running = Running(answers, pace, clock, streams)
+        desk = Desk(await _jobs(config, stack), clock)
+        retrieval = await _retrieval(config, stack)
+        jobs = Jobs(desk, pace, streams, config.max_job_bytes)
+        uploading = Uploading(desk, _limits(config), _origins(config))
+        subjects = Subjects(desk, Follower(answers, clock))
+        live = LiveMetrics(REGISTRY)
+        door = Door(front, subjects, _entrance(config), _terms(config), live, clock)
         operations = (
             *asking.operations(),
             *running.operations(),
+            *jobs.operations(),
+            uploading.operation(),
+            *Documents(retrieval).operations(),
             *ticketing.operations(access.tickets),
         )
-        app = make_app(front, operations, readiness, REGISTRY)
+        app = make_app(front, operations, readiness, REGISTRY, [door.route()])
         allow_origins(app, config.cors_origins)
-        server = make_server(app, grace_s=config.grace_s)
+        server = make_server(
+            app,
+            grace_s=config.grace_s,
+            ping_every_s=config.ping_every_s,
+            max_message_bytes=config.socket_message_bytes,
+        )
 
         def drain() -> None:
             readiness.drain()
+            desk.drain()
             streams.go_away(config.drain_s + config.grace_s)
 
         await serve_until(stopping, server, listening, drain, config.drain_s)
 
 
+async def _connect(config: EdgeConfig, target: str, stack: AsyncExitStack) -> Connection:
+    token = config.token.get_secret_value()
+    return await stack.enter_async_context(Connection.open(target, token=token, tls=config.tls))
+
+
+async def _jobs(config: EdgeConfig, stack: AsyncExitStack) -> JobsClient | None:
+    if not config.jobs_target:
+        return None
+    return JobsClient(await _connect(config, config.jobs_target, stack))
+
+
+async def _retrieval(config: EdgeConfig, stack: AsyncExitStack) -> RetrievalClient | None:
+    if not config.retrieval_target:
+        return None
+    return RetrievalClient(await _connect(config, config.retrieval_target, stack))
+
+
+def _limits(config: EdgeConfig) -> Limits:
+    return Limits(
+        config.max_file_bytes,
+        config.max_upload_bytes,
+        config.max_files,
+        config.max_uploads,
+        config.upload_timeout_s,
+    )
+
+
+def _entrance(config: EdgeConfig) -> Entrance:
+    return Entrance(_hosts(config), _origins(config), config.max_sockets)
+
+
+def _terms(config: EdgeConfig) -> Terms:
+    return Terms(
+        subscriptions=config.socket_subscriptions,
+        lag_s=config.socket_lag_s,
+        idle_s=config.socket_idle_s,
+        age_s=config.socket_age_s,
+    )
+
+
+def _origins(config: EdgeConfig) -> frozenset[str]:
+    return frozenset(config.cors_origins.lower().replace(",", " ").split())
+
+
+def _hosts(config: EdgeConfig) -> frozenset[str] | None:
+    hosts = frozenset(config.hosts.lower().replace(",", " ").split())
+    if hosts:
+        return hosts
+    return _LOCAL_HOSTS if _is_local(config) else None
+
+
 def _rules(config: EdgeConfig) -> Rules:
-    hosts: frozenset[str] | None = frozenset(config.hosts.lower().replace(",", " ").split())
-    if not hosts:
-        hosts = _LOCAL_HOSTS if _is_local(config) else None
     return Rules(
-        hosts=hosts,
+        hosts=_hosts(config),
         max_body_bytes=config.max_body_bytes,
         body_timeout_s=config.body_timeout_s,
         max_concurrency=config.max_concurrency,

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr
 
 from libs.config import ServiceConfig
 from libs.redislink import OneRedisUrl
+from services.edge.documents.limits import MAX_UPLOAD_BYTES
 
 
 class EdgeConfig(ServiceConfig, env_prefix="EDGE_"):
@@ -90,6 +91,47 @@ class EdgeConfig(ServiceConfig, env_prefix="EDGE_"):
         30.0,
         gt=0,
         description="seconds in which a reader who is behind must take something, or is cut off",
+    )
+    jobs_target: str = Field(
+        "", description="where the jobs service listens: host:port; empty has no jobs here"
+    )
+    retrieval_target: str = Field(
+        "", description="where retrieval listens: host:port; empty has no documents here"
+    )
+    max_job_bytes: int = Field(
+        4 * 1024 * 1024, ge=1, le=16 * 1024 * 1024, description="longest body of a job's submission"
+    )
+    max_file_bytes: int = Field(
+        8 * 1024 * 1024, ge=1, le=MAX_UPLOAD_BYTES, description="largest file that is uploaded"
+    )
+    max_upload_bytes: int = Field(
+        MAX_UPLOAD_BYTES,
+        ge=1,
+        le=MAX_UPLOAD_BYTES,
+        description="bytes of all files of one request",
+    )
+    max_files: int = Field(64, ge=1, le=1000, description="files of one request")
+    max_uploads: int = Field(
+        4, ge=1, description="requests with files that are read at once, each in memory"
+    )
+    upload_timeout_s: float = Field(
+        60.0, gt=0, description="seconds in which a request's files must have come"
+    )
+    max_sockets: int = Field(4000, ge=1, description="WebSockets that are open at once")
+    socket_subscriptions: int = Field(
+        100, ge=1, description="jobs and runs that one WebSocket follows at a time"
+    )
+    socket_message_bytes: int = Field(
+        4096, ge=256, description="longest message that a WebSocket may send"
+    )
+    socket_lag_s: float = Field(
+        10.0, gt=0, description="seconds in which a WebSocket must take what it is sent"
+    )
+    socket_idle_s: float = Field(
+        600.0, gt=0, description="seconds that a WebSocket may follow nothing and say nothing"
+    )
+    socket_age_s: float = Field(
+        3600.0, gt=0, description="seconds after which a WebSocket is to be opened anew"
     )
     ready_timeout_s: float = Field(
         0.5, gt=0, description="seconds in which the orchestrator must say that it is ready"

@@ -53,7 +53,11 @@ _TITLES = {
     504: "Out of time",
 }
 # What the contract calls a field that has another name over HTTP.
-_FIELDS = {"first_text_by": "budget_ms", "request": ""}
+_FIELDS = {
+    "first_text_by": "budget_ms",
+    "request": "",
+    "result_ttl": "result_ttl_s",
+}
 
 
 def title_of(status: int) -> str:

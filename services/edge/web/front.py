@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from opentelemetry.trace import Span, Status, StatusCode
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -109,7 +109,7 @@ class Front:
 
     @asynccontextmanager
     async def admitted(
-        self, request: Request, *, streaming: bool, right: str
+        self, request: HTTPConnection, *, streaming: bool, right: str
     ) -> AsyncIterator[Caller]:
         """Let a request in, and yield who sent it; what it takes is given back at the end.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
 from services.edge.problem import Problem, ProblemError
 from services.edge.web.presence import CallerLeftError
@@ -15,7 +15,7 @@ JSON = "application/json"
 _DISCARDED = 16
 
 
-def check_host(request: Request, hosts: frozenset[str] | None) -> None:
+def check_host(request: HTTPConnection, hosts: frozenset[str] | None) -> None:
     """Refuse a request for a name that is not this server's.
 
     A page of another site, whose name was made to lead to this machine, would otherwise be

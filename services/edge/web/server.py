@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from libs.config import ConfigError
+from services.edge.live.protocol import LiveProtocol
 from services.edge.web.front import SOCKET
 
 # What the system holds of a response that its reader does not take; Linux reserves twice
@@ -38,13 +39,28 @@ class _Protocol(H11Protocol):
         self.app_state = {**self.app_state, SOCKET: transport}
 
 
-def make_server(app: ASGIApp, *, grace_s: float) -> HttpServer:
-    """Return a server that lets its requests finish for `grace_s` seconds once it must end."""
+def make_server(
+    app: ASGIApp, *, grace_s: float, ping_every_s: float = 15.0, max_message_bytes: int = 4096
+) -> HttpServer:
+    """Return a server.
+
+    Args:
+        app: what it serves.
+        grace_s: seconds that its requests get to finish once it must end.
+        ping_every_s: seconds between pings on a WebSocket; a peer that has not answered after
+            as many is cut off.
+        max_message_bytes: the longest message that a WebSocket may send here.
+    """
     config = uvicorn.Config(
         app,
         # Not httptools, which sets headers no limit.
         http=_Protocol,
-        ws="none",
+        ws=LiveProtocol,
+        ws_max_size=max_message_bytes,
+        ws_ping_interval=ping_every_s,
+        ws_ping_timeout=ping_every_s,
+        # It would take tens of kilobytes for each socket, and its messages are short.
+        ws_per_message_deflate=False,
         lifespan="off",
         access_log=False,
         log_config=None,
