@@ -17,6 +17,7 @@ import grpc
 import httpx
 from grpc import aio
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from hasten.answer.v1 import answer_service_pb2 as pb
 from hasten.answer.v1.answer_service_pb2_grpc import (
@@ -174,6 +175,7 @@ class Edge:
     http: httpx.AsyncClient
     port: int
     streams: OpenStreams
+    app: Starlette
 
 
 @asynccontextmanager
@@ -197,7 +199,8 @@ async def open_edge(
     running = Running(answers, pace, clock, streams)
     readiness = Readiness(HealthClient(connection), timeout_s=5)
     operations = (*asking.operations(), *running.operations())
-    server = make_server(make_app(front, operations, readiness, registry), grace_s=5)
+    app = make_app(front, operations, readiness, registry)
+    server = make_server(app, grace_s=5)
     listening = bind("127.0.0.1:0")
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     port = listening.getsockname()[1]
@@ -206,7 +209,7 @@ async def open_edge(
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30
         ) as http:
-            yield Edge(http, port, streams)
+            yield Edge(http, port, streams, app)
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
