@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from cli.home import Home, Place, write_private
 from cli.valkey import arguments, server_binary
 
-# Name, and the service whose health says that it is ready; in the order of starting.
-_SERVICES = {
+# In the order of starting.
+HEALTH_NAMES = {
     "traces": "hasten.traces.v1.TracesService",
     "embedding": "hasten.embedding.v1.EmbeddingService",
     "retrieval": "hasten.retrieval.v1.RetrievalService",
@@ -26,6 +26,7 @@ _SERVICES = {
     "jobs": "hasten.jobs.v1.JobsService",
     "worker": "hasten.jobs.v1.JobsWorker",
 }
+"""The processes, each with the service whose health says that it is ready."""
 # Where the process of a service is, if not in the package of its name.
 _PACKAGES = {"worker": "jobs.worker"}
 _TARGETS = {
@@ -78,7 +79,7 @@ def plan_layout(home: Home, *, edge_port: int = 0) -> Layout:
         NoRedisError: no Redis is set and none can be started.
     """
     given_redis = os.environ.get("HASTEN_REDIS_URL")
-    names = [*_SERVICES, "edge", *([] if given_redis else ["redis"])]
+    names = [*HEALTH_NAMES, "edge", *([] if given_redis else ["redis"])]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
     ports["edge"] = edge_port or ports["edge"]
     addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
@@ -86,10 +87,10 @@ def plan_layout(home: Home, *, edge_port: int = 0) -> Layout:
     token = _write_identities(home)
     common = _common_env(home, addresses)
     processes = [] if given_redis else [_redis(home, ports["redis"])]
-    for name in (*_SERVICES, "edge"):
+    for name in (*HEALTH_NAMES, "edge"):
         env = common | _own_env(home, name, addresses, redis_url)
         command = (sys.executable, "-m", f"services.{_PACKAGES.get(name, name)}")
-        processes.append(Process(name, command, env, addresses[name], _SERVICES.get(name, "")))
+        processes.append(Process(name, command, env, addresses[name], HEALTH_NAMES.get(name, "")))
     shown = addresses | {"redis": redis_url, "edge": f"http://{addresses['edge']}"}
     return Layout(tuple(processes), Place(os.getpid(), token, shown))
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -17,6 +17,10 @@ from libs.tls import TlsFiles, Watched
 
 class ConfigError(Exception):
     """A setting has a value that it cannot hold; the message names the variable."""
+
+
+# A variable that is set for all processes can be emptied for one.
+_MaybePath = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
 
 
 class ServiceConfig(BaseSettings):
@@ -75,16 +79,16 @@ class ServiceConfig(BaseSettings):
         validation_alias="HASTEN_TOKEN",
         description="this process's own token, sent with every call it makes",
     )
-    tls_certificate: Path | None = Field(
+    tls_certificate: _MaybePath = Field(
         None,
         validation_alias="HASTEN_TLS_CERTIFICATE",
         description="PEM file of this process's certificate, which it shows to those it calls and"
         " to those who call it; may be replaced while it runs. Without it gRPC is plain text",
     )
-    tls_key: Path | None = Field(
+    tls_key: _MaybePath = Field(
         None, validation_alias="HASTEN_TLS_KEY", description="PEM file of the certificate's key"
     )
-    tls_authorities: Path | None = Field(
+    tls_authorities: _MaybePath = Field(
         None,
         validation_alias="HASTEN_TLS_AUTHORITIES",
         description="PEM file of the authorities whose certificates are trusted",
