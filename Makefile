@@ -67,6 +67,16 @@ bench: $(VENV)/dev.stamp $(MODEL) ## Speed, as ratios within one run
 traffic: $(VENV)/dev.stamp ## Make 20,000 questions for `hasten cache replay` (HASTEN_EVAL_DATA names the data)
 	$(BIN)/python -m tests.support.zipf .hasten/traffic.jsonl $(ARGS)
 
+##@ Delivered
+.PHONY: wheel
+wheel: $(VENV)/dev.stamp ## Build the wheel of typed stubs that a calling service installs
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist clients/python
+	@ls dist/hasten_client-*.whl
+
+.PHONY: manifests
+manifests: $(VENV)/dev.stamp .venv-checkov/stamp ## Render every Kubernetes overlay and validate it, offline
+	$(BIN)/python -m tests.manifests
+
 ##@ When something changes
 .PHONY: model
 model: $(MODEL) ## Build the encoder's ONNX graphs from the published weights
@@ -106,10 +116,11 @@ stubs-fresh: $(VENV)/dev.stamp ## Fail if gen/ is not what protos/ says
 lock: $(VENV)/pip.stamp ## Choose the newest versions and pin them in constraints.txt
 	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager -e '.[dev,torch]'
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	$(BIN)/python -m tests.images.locking
 
 .PHONY: clean
 clean: ## Remove everything that was built or stored here
-	rm -rf $(VENV) .hasten .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-checkov .hasten .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 
 # Old pips choose old packages (anthropic 1.x on 3.11 for one), so pip comes first.
 $(VENV)/pip.stamp:
@@ -124,4 +135,10 @@ $(VENV)/run.stamp: $(VENV)/pip.stamp pyproject.toml constraints.txt
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# Apart from ours: it pins what it needs.
+.venv-checkov/stamp:
+	$(PYTHON) -m venv .venv-checkov
+	.venv-checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30
 	touch $@

@@ -13,6 +13,7 @@ import pytest
 from blockbuster import BlockBuster
 from grpc import aio
 from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
 from libs.clients import Connection
@@ -188,6 +189,8 @@ class Room:
         )
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
         served.register(server)
+        names = (served.name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
         port = server.add_insecure_port(self.address)
         self.address = f"127.0.0.1:{port}"
         await server.start()

@@ -1,0 +1,3 @@
+"""A mesh for callers in other processes."""
+
+from tests.support.fixtures import mesh, traffic  # noqa: F401 - pytest finds them here
