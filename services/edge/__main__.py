@@ -20,22 +20,17 @@ from libs.clients.jobs import JobsClient
 from libs.clients.retrieval import RetrievalClient
 from libs.config import ConfigError, load
 from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
-from services.edge.access import ticketing
 from services.edge.access.setting_up import AccessFiles, open_access, read_access
 from services.edge.answers.answering import Pace
-from services.edge.answers.asking import Asking
 from services.edge.answers.following import Follower
-from services.edge.answers.running import Running
 from services.edge.config import EdgeConfig
 from services.edge.documents.limits import Limits
-from services.edge.documents.operations import Documents
-from services.edge.documents.uploading import Uploading
 from services.edge.jobs.desk import Desk
-from services.edge.jobs.operations import Jobs
 from services.edge.live.door import Door, Entrance
 from services.edge.live.metrics import LiveMetrics
 from services.edge.live.session import Terms
 from services.edge.live.subjects import Subjects
+from services.edge.operations import Parts, operations_of
 from services.edge.web.app import make_app
 from services.edge.web.cors import allow_origins
 from services.edge.web.draining import OpenStreams
@@ -78,26 +73,28 @@ async def _serve(config: EdgeConfig, files: AccessFiles, listening: socket.socke
         metrics, clock = EdgeMetrics(REGISTRY), time.monotonic
         streams = OpenStreams()
         front = Front(_rules(config), access.gate, access.quotas, metrics, clock)
-        pace = Pace(config.max_deadline_s, config.ping_every_s)
         answers = AnswerClient(orchestrator)
-        asking = Asking(answers, pace, metrics, clock, access.quotas, streams)
-        running = Running(answers, pace, clock, streams)
         desk = Desk(await _jobs(config, stack), clock)
-        retrieval = await _retrieval(config, stack)
-        jobs = Jobs(desk, pace, streams, config.max_job_bytes)
-        uploading = Uploading(desk, _limits(config), _origins(config))
+        parts = Parts(
+            answers=answers,
+            pace=Pace(config.max_deadline_s, config.ping_every_s),
+            metrics=metrics,
+            clock=clock,
+            now=time.time,
+            quotas=access.quotas,
+            streams=streams,
+            tickets=access.tickets,
+            desk=desk,
+            retrieval=await _retrieval(config, stack),
+            limits=_limits(config),
+            origins=_origins(config),
+            max_job_bytes=config.max_job_bytes,
+            policies=tuple(config.models.replace(",", " ").split()),
+        )
         subjects = Subjects(desk, Follower(answers, clock))
         live = LiveMetrics(REGISTRY)
         door = Door(front, subjects, _entrance(config), _terms(config), live, clock)
-        operations = (
-            *asking.operations(),
-            *running.operations(),
-            *jobs.operations(),
-            uploading.operation(),
-            *Documents(retrieval).operations(),
-            *ticketing.operations(access.tickets),
-        )
-        app = make_app(front, operations, readiness, REGISTRY, [door.route()])
+        app = make_app(front, operations_of(parts), readiness, REGISTRY, [door.route()])
         allow_origins(app, config.cors_origins)
         server = make_server(
             app,

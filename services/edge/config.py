@@ -69,6 +69,10 @@ class EdgeConfig(ServiceConfig, env_prefix="EDGE_"):
     cors_origins: str = Field(
         "", description="origins, with commas between, whose pages may call; * is every one"
     )
+    models: str = Field(
+        "interactive,patient,background",
+        description="policies, with commas between, that GET /v1/models shows",
+    )
     max_body_bytes: int = Field(
         256 * 1024, ge=1, description="longest body of a request; a longer one is refused"
     )

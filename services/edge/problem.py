@@ -120,14 +120,19 @@ class Problem:
             members["resume_at"] = self.resume_at
         return members
 
-    def response(self, headers: Mapping[str, str] | None = None) -> Response:
-        """Return the problem as a whole response."""
-        head = {"Cache-Control": "no-store", **(headers or {})}
+    def headers(self) -> dict[str, str]:
+        """Return what the headers say of it."""
+        head = {"Cache-Control": "no-store"}
         if self.status == 401:  # noqa: PLR2004 - it is a status
             head["WWW-Authenticate"] = 'Bearer realm="hasten"'
         if self.retry_after_s is not None or self.status == 429:  # noqa: PLR2004 - it is a status
             head["Retry-After"] = str(max(1, math.ceil(self.retry_after_s or 0)))
+        return head
+
+    def response(self, headers: Mapping[str, str] | None = None) -> Response:
+        """Return the problem as a whole response."""
         body = json.dumps(self.members(), ensure_ascii=False).encode()
+        head = self.headers() | dict(headers or {})
         return Response(body, self.status, head, MEDIA_TYPE)
 
 

@@ -44,9 +44,11 @@ from libs.wire import event_to, question_from
 from services.edge.access.caller import anyone
 from services.edge.access.gate import Gate
 from services.edge.access.quotas import Quotas
+from services.edge.access.tickets import Tickets
 from services.edge.answers.answering import Pace
-from services.edge.answers.asking import Asking
-from services.edge.answers.running import Running
+from services.edge.documents.limits import Limits
+from services.edge.jobs.desk import Desk
+from services.edge.operations import Parts, operations_of
 from services.edge.web.app import make_app
 from services.edge.web.draining import OpenStreams
 from services.edge.web.front import Front, Rules
@@ -195,11 +197,24 @@ async def open_edge(
         rules.hosts, rules.max_body_bytes, rules.body_timeout_s, rules.max_concurrency, flow
     )
     front = Front(rules, Gate(anyone(tenant)), Quotas(), metrics, clock)
-    asking = Asking(answers, pace, metrics, clock, streams=streams)
-    running = Running(answers, pace, clock, streams)
+    parts = Parts(
+        answers=answers,
+        pace=pace,
+        metrics=metrics,
+        clock=clock,
+        now=time.time,
+        quotas=Quotas(),
+        streams=streams,
+        tickets=Tickets(b"a-secret", time.time),
+        desk=Desk(None, clock),
+        retrieval=None,
+        limits=Limits(),
+        origins=frozenset(),
+        max_job_bytes=100_000,
+        policies=("interactive", "patient"),
+    )
     readiness = Readiness(HealthClient(connection), timeout_s=5)
-    operations = (*asking.operations(), *running.operations())
-    app = make_app(front, operations, readiness, registry)
+    app = make_app(front, operations_of(parts), readiness, registry)
     server = make_server(app, grace_s=5)
     listening = bind("127.0.0.1:0")
     serving = asyncio.create_task(server.serve(sockets=[listening]))

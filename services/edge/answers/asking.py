@@ -15,6 +15,7 @@ from services.edge.answers.body import AskBody
 from services.edge.answers.headers import SAYS, headers_of
 from services.edge.answers.preferences import Preferences
 from services.edge.answers.relay import Relay
+from services.edge.answers.shapes import ANSWER
 from services.edge.problem import Problem, ProblemError
 from services.edge.web import sse
 from services.edge.web.draining import OpenStreams
@@ -61,7 +62,7 @@ class Asking:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return what this can do."""
-        reply = Reply("The answer.", {JSON: {"type": "object"}, sse.MEDIA_TYPE: sse.SCHEMA}, SAYS)
+        reply = Reply("The answer.", {JSON: ANSWER, sse.MEDIA_TYPE: sse.SCHEMA}, SAYS)
         ask = Operation(
             "POST",
             PATH,

@@ -19,6 +19,9 @@ from libs.values import (
 )
 from services.edge.problem import Problem, ProblemError
 
+MOST_BUDGET_MS = 86_400_000.0
+"""The longest time to a first text that can be asked for: a day."""
+
 
 class _Strict(BaseModel):
     # What is not known is a slip that would silently change the answer.
@@ -47,7 +50,7 @@ class AskBody(_Strict):
     collection: str = "default"
     filters: tuple[FilterBody, ...] = ()
     policy: str = "interactive"
-    budget_ms: float | None = Field(None, gt=0)
+    budget_ms: float | None = Field(None, gt=0, le=MOST_BUDGET_MS)
     deadline_ms: float | None = Field(None, gt=0)
     minimum_quality: (
         Literal[

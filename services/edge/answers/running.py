@@ -18,6 +18,7 @@ from services.edge.answers.answering import EVENTS_PATH, Pace, resumable_at
 from services.edge.answers.body import VerdictBody
 from services.edge.answers.following import Follower
 from services.edge.answers.relay import Relay
+from services.edge.answers.shapes import RUN
 from services.edge.problem import Problem, ProblemError
 from services.edge.web import sse
 from services.edge.web.draining import OpenStreams
@@ -59,7 +60,7 @@ class Running:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return what this can do."""
-        state = Reply("What there is of the answer.", {JSON: {"type": "object"}})
+        state = Reply("What there is of the answer.", {JSON: RUN})
         events = Reply("The events after the one that was seen.", {sse.MEDIA_TYPE: sse.SCHEMA})
         over = Reply("The last event was seen: there is no more.")
         stopping = Reply("Whether there was something to end.", {JSON: _flag("stopping")})

@@ -98,7 +98,7 @@ class Front:
             with span(f"{operation.method} {operation.path}", attributes, parent) as made:
                 problem = await self._attempt(operation, exchange, send)
                 if problem is not None:
-                    await self._refuse(exchange, problem, send)
+                    await self._refuse(operation, exchange, problem, send)
                 _describe(made, exchange, problem)
         finally:
             self._in_flight -= 1
@@ -158,7 +158,7 @@ class Front:
         request = exchange.request
         check_host(request, self._rules.hosts)
         exchange.form = form_of(request, operation.forms)
-        streaming = exchange.form == sse.MEDIA_TYPE
+        streaming = operation.is_stream or exchange.form == sse.MEDIA_TYPE
         async with self.admitted(request, streaming=streaming, right=operation.right) as caller:
             exchange.caller = caller
             exchange.stream.headers.update(self._quotas.headers(caller))
@@ -172,15 +172,17 @@ class Front:
             response.headers[name] = value
         await response(exchange.request.scope, exchange.request.receive, send)
 
-    async def _refuse(self, exchange: Exchange, problem: Problem, send: Send) -> None:
+    async def _refuse(
+        self, operation: Operation, exchange: Exchange, problem: Problem, send: Send
+    ) -> None:
         """Say why there is no answer, in the form that is still possible."""
         if exchange.stream.begun:
-            await exchange.stream.write(sse.frame("error", problem.members()))
+            await exchange.stream.write(operation.manner.frame(problem))
             await exchange.stream.end()
             return
         exchange.status = problem.status
         request = exchange.request
-        await problem.response()(request.scope, request.receive, send)
+        await operation.manner.respond(problem)(request.scope, request.receive, send)
 
 
 class _Endpoint:

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from services.edge import problem
-from services.edge.web.operation import Operation, Parameter, Reply, Schema
+from services.edge.web.operation import Operation, Parameter, Reply
+from services.edge.web.refusals import Refusals
 from services.edge.web.request import JSON
 
 _VERSION = version("hasten")
@@ -19,20 +20,6 @@ _DESCRIPTION = "Answers questions from documents, inside a latency budget."
 # Whatever is asked may be refused for these.
 _ALWAYS = (400, 401, 403, 406, 421, 429, 500, 503, 504)
 _WITH_BODY = (408, 413, 415)
-_PROBLEM: Schema = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "reason"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "reason": {"type": "string", "description": "One word for machines."},
-        "field": {"type": "string", "description": "What in the request is wrong."},
-        "retry_after_s": {"type": "number"},
-        "resume_at": {"type": "string", "description": "Where the rest of a stream is."},
-    },
-}
 
 
 def document_of(operations: Sequence[Operation]) -> dict[str, Any]:
@@ -59,7 +46,8 @@ def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
     models = {model for each in operations for model in _models(each)}
     ordered = sorted(models, key=lambda model: model.__name__)
     _, made = models_json_schema([(model, "validation") for model in ordered], ref_template=_REF)
-    return {**made.get("$defs", {}), "Problem": dict(_PROBLEM)}
+    refusals = {each.manner.name: dict(each.manner.schema) for each in operations}
+    return {**made.get("$defs", {}), **refusals}
 
 
 def _models(operation: Operation) -> list[type[BaseModel]]:
@@ -94,14 +82,14 @@ def _responses(operation: Operation) -> dict[str, Any]:
     made = {str(status): _reply(reply) for status, reply in operation.replies.items()}
     refusals = {*_ALWAYS, *operation.refusals, *(_WITH_BODY if _body(operation) else ())}
     for status in sorted(refusals):
-        made.setdefault(str(status), _refusal(status))
+        made.setdefault(str(status), _refusal(status, operation.manner))
     return made
 
 
-def _refusal(status: int) -> dict[str, Any]:
-    schema = {"$ref": _REF.format(model="Problem")}
+def _refusal(status: int, manner: Refusals) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model=manner.name)}
     title = problem.title_of(status)
-    return {"description": title, "content": {problem.MEDIA_TYPE: {"schema": schema}}}
+    return {"description": title, "content": {manner.media_type: {"schema": schema}}}
 
 
 def _reply(reply: Reply) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from services.edge.web.exchange import Exchange
+from services.edge.web.refusals import PROBLEMS, Refusals
 from services.edge.web.request import JSON
 
 Handler = Callable[[Exchange], Awaitable[Response | None]]
@@ -73,6 +74,9 @@ class Operation:
         forms: media types of its answer, the default first.
         max_body_bytes: the longest body that is read; 0 leaves it to the settings.
         refusals: statuses of problems besides those that every operation may answer.
+        manner: how refusals look.
+        is_stream: True counts each request as a stream while it lasts, whatever its form: for
+            where the body says whether it is one, which is read when the request is let in.
     """
 
     method: str
@@ -88,3 +92,5 @@ class Operation:
     forms: tuple[str, ...] = (JSON,)
     max_body_bytes: int = 0
     refusals: tuple[int, ...] = ()
+    manner: Refusals = PROBLEMS
+    is_stream: bool = False
