@@ -21,7 +21,10 @@ from libs.values import (
     Revised,
     Sources,
     TextDelta,
+    Usage,
 )
+from services.edge.access.quota import Plans, Quota
+from services.edge.access.quotas import Quotas
 from services.edge.answers.answering import Pace
 from services.edge.web.sse import Flow
 from tests.support.edges import (
@@ -69,6 +72,7 @@ async def edges(
     flow: Flow | None = None,
     clock: Callable[[], float] = time.monotonic,
     first_only: bool = False,
+    quotas: Quotas | None = None,
 ) -> AsyncIterator[Edge]:
     """An edge that knows both orchestrators, or the first alone."""
     async with AsyncExitStack() as stack:
@@ -77,7 +81,12 @@ async def edges(
         connection = await stack.enter_async_context(Connection.open(target))
         yield await stack.enter_async_context(
             open_edge(
-                connection, tenant=tenant, pace=pace, clock=clock, flow=flow or Flow(0.001, 0.001)
+                connection,
+                tenant=tenant,
+                pace=pace,
+                clock=clock,
+                flow=flow or Flow(0.001, 0.001),
+                quotas=quotas,
             )
         )
 
@@ -297,6 +306,47 @@ async def test_a_run_that_nobody_knows_more_of_says_where_to_read_on(
             seen += "\n".join([line async for line in lines])
     _, name, problem = frames_of(seen)[-1]
     assert (name, problem["status"], problem["resume_at"]) == ("error", 503, EVENTS)
+
+
+async def test_a_run_that_was_lost_before_it_was_written_down_cannot_be_read_on(
+    replicas: list[Replica],
+) -> None:
+    async with edges(replicas) as edge:
+        seen, lines, stack = await asked_and_broken(edge, replicas, ASK)
+        for replica in replicas:
+            replica.is_forgotten = True
+        async with stack:
+            seen += "\n".join([line async for line in lines])
+    _, name, problem = frames_of(seen)[-1]
+    assert (name, problem["status"], problem["reason"]) == ("error", 503, "UNREACHABLE")
+    assert "resume_at" not in problem
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+async def test_the_tokens_of_a_run_count_though_its_reader_left(
+    replicas: list[Replica],
+    story: Story,
+    resumable: bool,  # noqa: FBT001
+) -> None:
+    quotas = Quotas(Plans(Quota(tokens_per_day=100)))
+    body = ASK | {"resumable": resumable}
+    async with edges(replicas, quotas=quotas) as edge:
+        async with edge.http.stream("POST", "/v1/answers", json=body, headers=SSE) as response:
+            await text_seen(response.aiter_lines(), '"."')
+        await until(lambda: is_cancelled(replicas))
+        story.tell(replace(COMPLETED, usage=Usage(90, 20)))
+
+        async def is_refused() -> bool:
+            return (await edge.http.post("/v1/answers", json=body)).status_code == 429
+
+        if resumable:
+            await until(is_refused)
+        else:
+            assert not await is_refused()
+
+
+async def is_cancelled(replicas: list[Replica]) -> bool:
+    return any(each.cancelled.is_set() for each in replicas)
 
 
 async def test_a_caller_that_does_not_wait_for_the_end_is_told_where_it_is(

@@ -108,6 +108,7 @@ class Replica(AnswerServiceServicer):
         self.watched: list[int] = []
         self.stopped: list[str] = []
         self.cancelled = asyncio.Event()
+        self.is_forgotten = False
         self._broken = asyncio.Event()
 
     def register(self, server: aio.Server) -> None:
@@ -148,7 +149,8 @@ class Replica(AnswerServiceServicer):
         return pb.ReportAnswerResponse(removed=request.verdict == pb.VERDICT_BAD)
 
     def _known(self, request: Any) -> None:
-        if (request.tenant_id, request.run_id) != ("acme", PLAN.run_id):
+        known = (request.tenant_id, request.run_id) == ("acme", PLAN.run_id)
+        if self.is_forgotten or not known:
             raise RunNotFoundError(f"run_id: {request.run_id!r} is not known, or has expired")
 
     async def _until_broken(
@@ -189,6 +191,7 @@ async def open_edge(
     rules: Rules = RULES,
     flow: Flow = DEFAULT_FLOW,
     clock: Callable[[], float] = time.monotonic,
+    quotas: Quotas | None = None,
 ) -> AsyncIterator[Edge]:
     """Run an edge over a connection to orchestrators."""
     registry, streams = CollectorRegistry(), OpenStreams()
@@ -196,14 +199,15 @@ async def open_edge(
     rules = Rules(
         rules.hosts, rules.max_body_bytes, rules.body_timeout_s, rules.max_concurrency, flow
     )
-    front = Front(rules, Gate(anyone(tenant)), Quotas(), metrics, clock)
+    quotas = quotas or Quotas()
+    front = Front(rules, Gate(anyone(tenant)), quotas, metrics, clock)
     parts = Parts(
         answers=answers,
         pace=pace,
         metrics=metrics,
         clock=clock,
         now=time.time,
-        quotas=Quotas(),
+        quotas=quotas,
         streams=streams,
         tickets=Tickets(b"a-secret", time.time),
         desk=Desk(None, clock),

@@ -82,6 +82,11 @@ class Quotas:
             if tokens and (quota.tokens_per_minute or quota.tokens_per_day):
                 await self._charge(owner, tokens)
 
+    def counts_tokens(self, caller: Caller) -> bool:
+        """Return whether a caller's tokens are limited by anything."""
+        quotas = [quota for _, quota in self._owners(caller)]
+        return any(quota.tokens_per_minute or quota.tokens_per_day for quota in quotas)
+
     def headers(self, caller: Caller) -> Mapping[str, str]:
         """Return what a response says of the requests that are left.
 

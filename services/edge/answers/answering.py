@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from libs.budget import Budget, spending
 from libs.clients.answer import AnswerClient
-from libs.errors import BudgetExhaustedError, MeshError, UnreachableError
+from libs.errors import BudgetExhaustedError, MeshError, RunNotFoundError, UnreachableError
 from libs.values import SHOWN, AnswerEvent, Completed, Plan, Question
+from services.edge.access.caller import Caller
 from services.edge.access.quotas import Quotas
 from services.edge.answers.following import Follower
 from services.edge.problem import Problem, ProblemError
@@ -39,6 +40,14 @@ class Pace:
     retry_ms: int = 1000
 
 
+@dataclass(slots=True)
+class _Seen:
+    """How far a run was read; it has a name if it goes on without its reader."""
+
+    run_id: str = ""
+    last: int = 0
+
+
 class Answering:
     """Asks the orchestrator, and counts what comes of it.
 
@@ -63,6 +72,7 @@ class Answering:
         self._metrics = metrics
         self._clock = clock
         self._quotas = quotas
+        self._counting: set[asyncio.Task[None]] = set()
 
     def patience_s(self, exchange: Exchange, budget_ms: float | None) -> float | None:
         """Return what is left of the time to the first text, which counts from arrival."""
@@ -86,37 +96,71 @@ class Answering:
             ProblemError: the orchestrator refused, failed or broke off; of a run that can be
                 read on it says where.
         """
-        with spending(self._budget(exchange, deadline_s)):
-            completed = await self._follow(exchange, question, take)
-        self._metrics.answer(completed)
-        if self._quotas is not None and completed.usage is not None:
-            usage = completed.usage
-            await self._quotas.charge(exchange.caller, usage.input_tokens + usage.output_tokens)
+        seen = _Seen()
+        try:
+            with spending(self._budget(exchange, deadline_s)):
+                completed = await self._follow(exchange, question, take, seen)
+        except BaseException:
+            self._count_later(exchange.caller, question, seen)
+            raise
+        await self._count(exchange.caller, completed)
         return completed
 
-    async def _follow(self, exchange: Exchange, question: Question, take: Take) -> Completed:
-        run_id, has_text = "", False
+    async def _follow(
+        self, exchange: Exchange, question: Question, take: Take, seen: _Seen
+    ) -> Completed:
+        has_text = False
         try:
             async with (
                 asyncio.timeout(self.pace.max_deadline_s),
                 aclosing(self._follower.ask(question)) as events,
             ):
                 async for numbered in events:
-                    event = numbered.event
+                    event, seen.last = numbered.event, numbered.sequence
+                    if isinstance(event, Plan):
+                        seen.run_id = event.run_id if question.resumable else ""
                     await take(numbered)
                     if isinstance(event, SHOWN) and not has_text:
                         has_text = True
                         after_s = self._clock() - exchange.arrived_s
                         self._metrics.first_text(exchange.form, after_s)
-                    elif isinstance(event, Plan):
-                        run_id = event.run_id if question.resumable else ""
                     elif isinstance(event, Completed):
                         return event
         except TimeoutError as late:
-            raise _said(run_id, BudgetExhaustedError("no answer takes longer")) from late
+            raise _said(seen.run_id, BudgetExhaustedError("no answer takes longer")) from late
+        except RunNotFoundError as error:
+            # It was lost before anything of it was written down: there is nothing to read on.
+            seen.run_id = ""
+            raise _said("", UnreachableError("the run was lost")) from error
         except MeshError as error:
-            raise _said(run_id, error) from error
-        raise _said(run_id, UnreachableError("the answer ended without its last event"))
+            raise _said(seen.run_id, error) from error
+        raise _said(seen.run_id, UnreachableError("the answer ended without its last event"))
+
+    async def _count(self, caller: Caller, completed: Completed) -> None:
+        self._metrics.answer(completed)
+        if self._quotas is not None and completed.usage is not None:
+            usage = completed.usage
+            await self._quotas.charge(caller, usage.input_tokens + usage.output_tokens)
+
+    def _count_later(self, caller: Caller, question: Question, seen: _Seen) -> None:
+        """Count a run that goes on without its reader once it ends; its tokens are spent then."""
+        if not seen.run_id or self._quotas is None or not self._quotas.counts_tokens(caller):
+            return
+        # Of no request any more: what is left of its time does not count here.
+        counting = self._count_at_end(caller, question.tenant_id, seen)
+        task = asyncio.create_task(counting)
+        self._counting.add(task)
+        task.add_done_callback(self._counting.discard)
+
+    async def _count_at_end(self, caller: Caller, tenant_id: str, seen: _Seen) -> None:
+        with suppress(MeshError, TimeoutError):
+            async with (
+                asyncio.timeout(self.pace.max_deadline_s),
+                aclosing(self._follower.follow(tenant_id, seen.run_id, seen.last)) as events,
+            ):
+                async for numbered in events:
+                    if isinstance(numbered.event, Completed):
+                        await self._count(caller, numbered.event)
 
     def _budget(self, exchange: Exchange, deadline_s: float | None) -> Budget | None:
         if deadline_s is None:

@@ -176,6 +176,8 @@ class Front:
         self, operation: Operation, exchange: Exchange, problem: Problem, send: Send
     ) -> None:
         """Say why there is no answer, in the form that is still possible."""
+        if exchange.stream.is_cut:
+            return  # nobody hears it
         if exchange.stream.begun:
             await exchange.stream.write(operation.manner.frame(problem))
             await exchange.stream.end()
