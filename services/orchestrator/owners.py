@@ -36,6 +36,9 @@ _LOG = logging.getLogger(__name__)
 _LIVES_S = 3.0
 _RENEW_EVERY_S = 1.0
 LOST = "LOST"
+# More than anybody can have seen of a run that was not written down. The end of a lost run
+# keeps so far from what is there that its number is never one of those.
+_UNSEEN = 1_000_000
 # The name of no replica.
 _NOBODY = ""
 
@@ -114,8 +117,9 @@ def ending_of(events: Sequence[AnswerEvent]) -> list[AnswerEvent]:
         Account(0.0, None, (), ()),
         degradations=(Degradation("orchestrator", LOST),),
     )
+    first = events[-1].sequence + 1 + _UNSEEN
     rest: list[Event] = [completed] if has_text else [TextDelta(REFUSALS["NOT_WRITTEN"]), completed]
-    return [AnswerEvent(len(events) + 1 + index, event) for index, event in enumerate(rest)]
+    return [AnswerEvent(first + index, event) for index, event in enumerate(rest)]
 
 
 def _alive(name: str) -> str:

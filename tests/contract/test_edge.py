@@ -781,7 +781,9 @@ async def test_on_sigterm_the_streams_finish_and_the_process_ends_well(
                 pass
             assert not asking.done()
             orchestrator.hold.set()
-            assert events_of((await asking).text)[-1][1] == "completed"
+            told = [name for _, name, _ in events_of((await asking).text)]
+            assert "goaway" in told
+            assert told[-1] == "completed"
         assert await asyncio.to_thread(running.wait, 30) == 0
 
 

@@ -171,6 +171,19 @@ async def test_who_has_seen_more_than_is_left_of_a_dead_run_gets_it_anew(
     assert text_of(frames) == "Because of scattering"
 
 
+async def test_an_end_is_not_taken_for_a_text_of_its_place(
+    http: httpx.AsyncClient, story: Story
+) -> None:
+    """Whoever has seen one text more than is left is not told that there is no more."""
+    story.events[4:] = [COMPLETED]
+    story.number_of_end = 1_000_005
+    frames = await read(http, EVENTS, **{"Last-Event-ID": "5"})
+    assert [name for _, name, _ in frames[:2]] == ["revised", "plan"]
+    assert (frames[-1][0], text_of(frames)) == ("1000005", "Because of scattering")
+    response = await http.get(EVENTS, headers=SSE | {"Last-Event-ID": "1000005"})
+    assert response.status_code == 204
+
+
 @pytest.mark.parametrize("said", ["x", "-1", "1.5", "9" * 30])
 async def test_a_number_that_is_none_is_a_problem(http: httpx.AsyncClient, said: str) -> None:
     response = await http.get(EVENTS, headers=SSE | {"Last-Event-ID": said})

@@ -72,10 +72,12 @@ class Story:
     Attributes:
         events: numbered from 1 by their place.
         logged: how many of them whoever watches can see; None is all.
+        number_of_end: the number of the last event, where that is not its place.
     """
 
     events: list[Event] = field(default_factory=list)
     logged: int | None = None
+    number_of_end: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self, *events: Event) -> None:
@@ -91,7 +93,11 @@ class Story:
         while True:
             changed = self._changed
             seen = self.events[: self.logged] if logged else list(self.events)
-            for number, event in list(enumerate(seen, 1))[after:]:
+            for place, event in enumerate(seen, 1):
+                is_end = isinstance(event, Completed) and self.number_of_end
+                number = self.number_of_end if is_end else place
+                if number <= after:
+                    continue
                 after = number
                 yield AnswerEvent(number, event)
                 if isinstance(event, Completed):

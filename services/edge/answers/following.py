@@ -119,14 +119,18 @@ class Follower:
     async def _first(
         self, events: AsyncIterator[AnswerEvent], tenant_id: str, run_id: str, after: int
     ) -> AnswerEvent | None:
-        """Return the event `after`; None if the run has ended before it in all that is left."""
+        """Return the event `after`; None if that is not in all that is left of the run.
+
+        What a run ended with when its replica was lost has a number that nobody has seen.
+        """
         reading = asyncio.create_task(_next(events))
         try:
             while not reading.done():
                 await asyncio.wait({reading}, timeout=_LOOK_EVERY_S)
                 if not reading.done() and await self._ended_before(tenant_id, run_id, after):
                     return None
-            return reading.result()
+            first = reading.result()
+            return first if first.sequence == after else None
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)

@@ -526,7 +526,10 @@ class AnswerEvent(_message.Message):
     OUTLINE_FIELD_NUMBER: _builtins.int
     SECTION_TEXT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Position in the run, from 1, without gaps."""
+    """Position in the run, from 1, without gaps. But the end of a run whose server was
+    lost keeps far from what is before it: what its readers had seen beyond was never
+    written down, and no number stands for two events.
+    """
     @_builtins.property
     def plan(self) -> Global___Plan:
         """The run's name and what it may spend."""
