@@ -41,6 +41,9 @@ _LOG = logging.getLogger(__name__)
 # Longer than the event log's blocking reads, short enough to notice a frozen Redis.
 _REDIS_TIMEOUT_S = 1.5
 _SETTLE_S = 2.0
+# Each run that goes on may write at the same moment; what found no connection would lose
+# its log.
+_MOST_AT_ONCE = 1000
 # Runs of other replicas that can be followed here at once; Redis takes 10,000 clients.
 _MOST_FOLLOWERS = 2000
 # No policy that is built in lets a run go on for longer.
@@ -54,7 +57,9 @@ async def build(config: OrchestratorConfig) -> AsyncIterator[Served]:
     """Build every part once, by hand."""
     policies = load_policies(config.policies_file)
     async with AsyncExitStack() as stack:
-        redis = open_redis(config.redis_url, timeout_s=_REDIS_TIMEOUT_S)
+        redis = open_redis(
+            config.redis_url, timeout_s=_REDIS_TIMEOUT_S, most_connections=_MOST_AT_ONCE
+        )
         stack.push_async_callback(redis.aclose)
         clients = await _connect(config, stack)
         catalog = Catalog(clients.generation)

@@ -109,9 +109,7 @@ class RunLog:
                 await self._owners.claim(run.tenant_id, run.run_id)
             async for _ in run.unlogged(_GATHER_S):
                 writer = await self._write(run, writer)
-        except FencedError as error:
-            _given_up(run, error)
-        except EventLogUnavailableError as error:
+        except (EventLogUnavailableError, FencedError) as error:
             _given_up(run, error)
             if self._owners is not None:
                 self._disown(run, self._owners)

@@ -171,6 +171,19 @@ async def test_who_has_seen_more_than_is_left_of_a_dead_run_gets_it_anew(
     assert text_of(frames) == "Because of scattering"
 
 
+async def test_a_run_that_was_seen_is_waited_for_until_it_is_written_down(
+    http: httpx.AsyncClient, story: Story, replicas: list[Replica]
+) -> None:
+    story.tell(COMPLETED)
+    for replica in replicas:
+        replica.is_forgotten = True
+    reading = asyncio.create_task(read(http, EVENTS, **{"Last-Event-ID": "5"}))
+    await asyncio.sleep(0.1)
+    for replica in replicas:
+        replica.is_forgotten = False
+    assert numbers(await reading) == ["6"]
+
+
 async def test_an_end_is_not_taken_for_a_text_of_its_place(
     http: httpx.AsyncClient, story: Story
 ) -> None:

@@ -162,7 +162,7 @@ async def test_300_readers_have_exactly_the_text_of_their_run(town: Town) -> Non
         numbers = reader.numbers_since_revised
         assert all(one < later for one, later in pairwise(numbers))
     assert cuts >= RUNS / 3
-    assert ends["end_turn"] >= RUNS / 3
+    assert min(ends["end_turn"], ends["interrupted"]) >= RUNS / 10
 
 
 async def test_readers_that_know_no_numbers_have_more_than_the_text(town: Town) -> None:

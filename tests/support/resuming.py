@@ -87,7 +87,7 @@ class ResumingReader:
     async def _stream(self, edge: httpx.AsyncClient) -> AsyncIterator[Frames]:
         async with self._request(edge) as response:
             if response.status_code == httpx.codes.NOT_FOUND:
-                raise EndedBadlyError("the run is not there")
+                raise EndedBadlyError(f"not there: {self.run_id} after {self.frames[-2:]}")
             if response.status_code != httpx.codes.OK:
                 return
             rest = ""

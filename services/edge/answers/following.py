@@ -9,7 +9,7 @@ from contextlib import aclosing
 import grpc
 
 from libs.clients.answer import AnswerClient
-from libs.errors import MeshError, UnreachableError
+from libs.errors import MeshError, RunNotFoundError, UnreachableError
 from libs.values import AnswerEvent, Completed, Plan, Question, Revised
 
 LOST = "RUN_INTERRUPTED"
@@ -19,6 +19,8 @@ LOST = "RUN_INTERRUPTED"
 _PATIENCE_S = 5.0
 _FIRST_WAIT_S = 0.05
 _MOST_WAIT_S = 1.0
+# A run that somebody has seen is there, though it may not be written down yet.
+_UNWRITTEN_S = 1.0
 # What a reader has seen is in the log within some milliseconds.
 _LOOK_EVERY_S = 1.0
 # A run that says nothing for so long has told all that there is by now.
@@ -92,7 +94,7 @@ class Follower:
                             return
             except MeshError as raised:
                 error = raised
-            if not _is_loss(error) or self._clock() - quiet_since_s > _PATIENCE_S:
+            if self._clock() - quiet_since_s > _patience_s(error, after):
                 raise error
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _MOST_WAIT_S)
@@ -175,6 +177,13 @@ async def _next(events: AsyncIterator[AnswerEvent]) -> AnswerEvent:
     async for each in events:
         return each
     raise UnreachableError("the run was cut off")
+
+
+def _patience_s(error: MeshError, after: int) -> float:
+    """Return for how long a run is asked for again that was seen up to an event."""
+    if isinstance(error, RunNotFoundError) and after:
+        return _UNWRITTEN_S
+    return _PATIENCE_S if _is_loss(error) else -1.0
 
 
 def _is_loss(error: MeshError) -> bool:
