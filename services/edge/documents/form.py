@@ -65,9 +65,9 @@ class UploadedFile:
         self._rest = data[whole:]
         self._encoded.append(base64.b64encode(data[:whole]))
 
-    def content_base64(self) -> str:
-        """Return the file in base64; nothing may be added any more."""
-        return b"".join([*self._encoded, base64.b64encode(self._rest)]).decode("ascii")
+    def encoded(self) -> list[bytes]:
+        """Return the pieces of the file in base64; nothing may be added any more."""
+        return [*self._encoded, base64.b64encode(self._rest)]
 
 
 @dataclass(slots=True)
