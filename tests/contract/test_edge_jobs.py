@@ -113,7 +113,7 @@ async def test_a_job_has_an_etag_that_changes_with_it(http: httpx.AsyncClient) -
     path = f"/v1/jobs/{job['job_id']}"
     tag = (await http.get(path)).headers["etag"]
     assert tag == f'"{job["revision"]}"'
-    same = await http.get(path, headers={"If-None-Match": tag})
+    same = await http.get(f"{path}?wait=60", headers={"If-None-Match": tag})
     assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
     assert (await http.get(path, headers={"If-None-Match": '"0"'})).status_code == 200
     assert (await http.get(path, headers={"If-None-Match": "old"})).status_code == 200
@@ -152,17 +152,20 @@ async def test_a_wait_is_no_longer_than_asked(http: httpx.AsyncClient, jobs: Job
 
 
 async def test_nobody_is_held_by_a_process_that_ends(jobs: Jobs) -> None:
-    job = (await jobs.client.submit(Submission("acme", "gate", b"{}"))).job
-    desk = Desk(jobs.client, time.monotonic)
-    waiting = [
-        asyncio.create_task(desk.wait(caller("acme"), job.job_id, known, 60.0))
-        for known in (None, 100)
-    ]
+    job_id = (await jobs.client.submit(Submission("acme", "gate", b"{}"))).job.job_id
+    desk, acme = Desk(jobs.client, time.monotonic), caller("acme")
+
+    async def waits() -> bool:
+        return (await desk.get(acme, job_id)).progress.stage == "waiting"
+
+    await until(waits)
+    known = (await desk.get(acme, job_id)).revision
+    waiting = [asyncio.create_task(desk.wait(acme, job_id, each, 60.0)) for each in (None, known)]
     done, _ = await asyncio.wait(waiting, timeout=0.2)
     assert not done
     desk.drain()
     held = await asyncio.wait_for(asyncio.gather(*waiting), 10)
-    assert not any(each.state.has_ended for each in held)
+    assert [each.revision for each in held] == [known, known]
 
 
 async def test_a_caller_that_leaves_is_waited_with_no_longer(

@@ -66,7 +66,7 @@ class Desk:
         return checked(caller, job)
 
     async def wait(self, caller: Caller, job_id: str, known: int | None, wait_s: float) -> Job:
-        """Return a job once it has changed, or the time is over.
+        """Return a job once it has changed, can change no more, or the time is over.
 
         Args:
             caller: who asks.
@@ -75,10 +75,8 @@ class Desk:
             wait_s: seconds to wait at most.
         """
         end_s = self._clock() + wait_s
-        if known is not None:
-            return await self._later(caller, job_id, known, end_s)
         job = await self.get(caller, job_id)
-        while self._may_wait(job, end_s):
+        while known in (None, job.revision) and self._may_wait(job, end_s):
             job = await self._later(caller, job_id, job.revision, end_s)
         return job
 
