@@ -21,7 +21,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from libs.clients import Connection
 from libs.server.testing import serving
 from libs.values.jobs import Submission
+from services.edge.access.gate import Gate
 from services.edge.access.quota import Quota
+from services.edge.access.tickets import Tickets
 from services.edge.live.session import Terms
 from tests.support.edge_process import edge_process
 from tests.support.job_edge import DEFAULT, caller, edge_before, events_of
@@ -205,6 +207,18 @@ async def test_a_client_that_is_cut_again_and_again_sees_each_event_once(
     await until(is_left)
 
 
+async def test_without_the_number_of_the_last_event_all_is_told_anew(
+    http: httpx.AsyncClient, runs: GrowingRuns
+) -> None:
+    runs.begin("r1")
+    await runs.grow("r1", "a", end=True)
+    for after, numbers in ((0, [1, 2, 3]), (0, [1, 2, 3]), (2, [3]), (3, [])):
+        async with opened(http) as ws:
+            await say(ws, type="subscribe", run="r1", after=after)
+            told = [each["id"] for each in await heard(ws) if each["type"] == "event"]
+        assert told == numbers
+
+
 async def test_what_is_unsubscribed_from_is_told_no_more(
     http: httpx.AsyncClient, runs: GrowingRuns
 ) -> None:
@@ -377,6 +391,22 @@ async def test_a_browser_offers_its_key_and_a_protocol_that_is_chosen(
         assert ws.subprotocol == "hasten.v1"
     async with opened(http, subprotocols=["hasten.key.secret"]) as ws:
         assert ws.subprotocol is None
+
+
+async def test_a_ticket_opens_a_socket_where_no_header_can(
+    answers: Connection, runs: GrowingRuns
+) -> None:
+    runs.begin("r1")
+    tickets = Tickets(b"of a test")
+    setting = replace(SETTING, gate=Gate(tickets=tickets))
+    async with edge_before(answers, setting=setting) as http:
+        url = f"ws://127.0.0.1:{http.base_url.port}/v1/ws"
+        async with connect(f"{url}?ticket={tickets.issue(caller('acme'))}", proxy=None) as ws:
+            await say(ws, type="subscribe", run="r1")
+            assert (await hear(ws))["type"] == "subscribed"
+        for stranger in (url, f"{url}?ticket=bought"):
+            async with connect(stranger, proxy=None) as ws:
+                assert (await closed(ws))[:2] == (4401, "UNAUTHENTICATED")
 
 
 async def test_a_socket_follows_no_more_than_it_may(answers: Connection, runs: GrowingRuns) -> None:

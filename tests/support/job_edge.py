@@ -71,6 +71,7 @@ class Setting:
 
     Attributes:
         guests: callers by their tokens.
+        gate: knows callers in place of those.
         quota: of every tenant.
         limits: of uploads.
         terms: of sockets.
@@ -81,6 +82,7 @@ class Setting:
     """
 
     guests: dict[str, Caller] = field(default_factory=dict)
+    gate: Gate | None = None
     quota: Quota = UNLIMITED
     limits: Limits = field(default_factory=Limits)
     terms: Terms = field(default_factory=Terms)
@@ -106,7 +108,8 @@ async def edge_before(
     readiness = Readiness(HealthClient(answers), timeout_s=5)
     rules = Rules(hosts=HOSTS, max_body_bytes=10_000, body_timeout_s=5.0, max_concurrency=64)
     quotas = Quotas(Plans(setting.quota))
-    front = Front(rules, Guests(guests=setting.guests), quotas, EdgeMetrics(registry), clock)
+    gate = setting.gate or Guests(guests=setting.guests)
+    front = Front(rules, gate, quotas, EdgeMetrics(registry), clock)
     desk = Desk(jobs, clock)
     pace = Pace(300.0, setting.ping_every_s)
     operations = (

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from libs.errors import MeshError
 from services.edge.access.caller import Caller
 from services.edge.live import messages
-from services.edge.live.codes import CloseCode
+from services.edge.live.codes import CloseCode, code_of
 from services.edge.live.messages import Ping, Subject, Subscribe, Unsubscribe
 from services.edge.live.protocol import Cut
 from services.edge.live.subjects import Subjects
@@ -80,6 +80,7 @@ class Session:
         self._active_s = self._opened_s = clock()
         self._credit, self._credit_s = terms.messages_per_s * _BURST_S, clock()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_ended = False
 
     async def run(self) -> None:
         """Serve the socket until it is closed from either side."""
@@ -90,8 +91,7 @@ class Session:
             pass
         except ProblemError as error:
             await self._send(messages.error(error.problem))
-            code = CloseCode.TOO_MANY if error.problem.status == 429 else CloseCode.BAD_MESSAGE  # noqa: PLR2004 - it is a status
-            self._cut(code, error.problem.reason)
+            self._end(code_of(error.problem), error.problem.reason)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -174,10 +174,16 @@ class Session:
             async with asyncio.timeout(self._terms.lag_s), self._one_at_a_time:
                 await self._socket.send({"type": "websocket.send", "text": text})
         except TimeoutError:
-            self._cut(CloseCode.TIMED_OUT, "TOO_SLOW")
+            self._end(CloseCode.TIMED_OUT, "TOO_SLOW")
         except (WebSocketDisconnect, RuntimeError, OSError):
             # It is closed: the reading side is told, and ends all.
             pass
+
+    def _end(self, code: CloseCode, reason: str) -> None:
+        """Close the socket, once: many may find at a time that it takes nothing."""
+        if not self._is_ended:
+            self._is_ended = True
+            self._cut(code, reason)
 
     def _count(self) -> None:
         """Count a message that came in.
@@ -198,11 +204,11 @@ class Session:
         now_s = self._clock()
         left_s = self._opened_s + self._terms.age_s - now_s
         if left_s <= 0:
-            self._cut(CloseCode.RESTART, "TOO_OLD")
+            self._end(CloseCode.RESTART, "TOO_OLD")
             return
         idle_s = 0.0 if self._followed else now_s - self._active_s
         if idle_s >= self._terms.idle_s:
-            self._cut(CloseCode.TIMED_OUT, "IDLE")
+            self._end(CloseCode.TIMED_OUT, "IDLE")
             return
         loop = asyncio.get_running_loop()
         wait_s = min(left_s, self._terms.idle_s - idle_s)
