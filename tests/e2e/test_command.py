@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 _READY_WITHIN_S = 60
+_UPLOADS = {"collection": "uploads"}
 _FACTS = """# Ports
 
 The lighthouse at Cape Wend was built in 1871 by Ada Morris.
@@ -150,6 +152,27 @@ def test_a_job_is_submitted_followed_shown_and_listed(mesh: Hasten) -> None:
     (listed,) = mesh.json("jobs", "list", "--state", "succeeded", "--kind", "answer")["jobs"]
     assert listed["job_id"] == done["job_id"]
     assert "100 %" in mesh.run("jobs", "watch", done["job_id"]).stdout
+
+
+def test_a_document_is_uploaded_looked_at_and_deleted_over_http(mesh: Hasten) -> None:
+    place = json.loads((Path(mesh.env["HASTEN_HOME"]) / "mesh.json").read_text())
+    with httpx.Client(base_url=place["addresses"]["edge"], trust_env=False, timeout=60) as http:
+        accepted = http.post(
+            "/v1/documents",
+            files={
+                "files": ("harbour/pier.md", b"# Pier\n\nThe pier is 90 m long.", "text/markdown")
+            },
+            data={"collection": "uploads"},
+        )
+        assert accepted.status_code == 202, accepted.text
+        job = http.get(f"{accepted.headers['location']}?wait=60").json()
+        assert job["result"]["document_count"] == 1, job
+        path = "/v1/documents/harbour/pier.md?collection=uploads"
+        assert "90 m" in http.get(path).json()["text"]
+        answer = http.post("/v1/answers", json={"question": "How long is the pier?"} | _UPLOADS)
+        assert "90 m" in answer.json()["answer"]
+        assert http.delete(path).status_code == 204
+        assert http.get(path).status_code == 404
 
 
 def test_answers_are_made_beforehand_carried_away_and_brought_back(
