@@ -26,9 +26,10 @@ from libs.wire import job_to
 from services.edge.documents.limits import MAX_UPLOAD_BYTES, Limits
 from services.jobs.kinds import KINDS
 from tests.support.job_edge import DEFAULT, caller, edge_before
+from tests.support.waiting import until
 
 LIMITS = Limits(
-    max_file_bytes=1000, max_upload_bytes=2000, max_files=3, max_uploads=1, timeout_s=0.5
+    max_file_bytes=1000, max_upload_bytes=2000, max_files=3, max_uploads=1, timeout_s=30.0
 )
 SETTING = replace(
     DEFAULT,
@@ -279,27 +280,34 @@ async def test_the_largest_upload_fits_into_a_job(connection: Connection, jobs: 
     assert len(jobs.submitted[0].input) < 16 * 1024 * 1024
 
 
-async def test_files_that_do_not_come_are_not_waited_for(http: httpx.AsyncClient) -> None:
+async def begun(http: httpx.AsyncClient) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """An upload of which no more comes."""
     reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
     head = "POST /v1/documents HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n"
     writer.write(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode())
-    assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
-    writer.close()
+    await writer.drain()
+    return reader, writer
+
+
+async def test_files_that_do_not_come_are_not_waited_for(connection: Connection) -> None:
+    setting = replace(SETTING, limits=replace(LIMITS, timeout_s=0.3))
+    async with edge_before(connection, jobs=JobsClient(connection), setting=setting) as http:
+        reader, writer = await begun(http)
+        assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
+        writer.close()
 
 
 async def test_as_many_uploads_are_read_at_once_as_there_is_memory_for(
     http: httpx.AsyncClient,
 ) -> None:
-    reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
-    head = "POST /v1/documents HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n"
-    writer.write(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode())
-    await asyncio.sleep(0.1)
-    refused = await http.post("/v1/documents", files=A_FILE)
-    assert (refused.status_code, refused.json()["reason"]) == (429, "OVERLOADED")
-    await asyncio.wait_for(reader.readline(), 10)
+    async def answered(status: int) -> bool:
+        response = await http.post("/v1/documents", files=A_FILE)
+        return response.status_code == status
+
+    _, writer = await begun(http)
+    await until(lambda: answered(429))
     writer.close()
-    response = await http.post("/v1/documents", files=A_FILE)
-    assert response.status_code == 202
+    await until(lambda: answered(202))
 
 
 async def test_a_foreign_page_cannot_send_a_form(http: httpx.AsyncClient, jobs: FakeJobs) -> None:
