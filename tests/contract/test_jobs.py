@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from blockbuster import BlockBuster
+from prometheus_client import REGISTRY
 
 from libs.errors import (
     IdempotencyKeyReusedError,
@@ -28,6 +29,7 @@ from libs.values.jobs import (
     Submission,
     Submitted,
 )
+from tests.support.blocking import blocking
 from tests.support.job_service import Jobs, jobs_running, kinds_for, told, work
 from tests.support.waiting import until
 
@@ -342,6 +344,41 @@ async def test_only_a_dead_letter_is_tried_again(jobs: Jobs) -> None:
     done = await ended(jobs, await submit(jobs))
     with pytest.raises(NotADeadLetterError):
         await jobs.client.retry(ACME, done.job_id)
+
+
+async def test_a_result_may_be_large_but_not_without_end(jobs: Jobs) -> None:
+    size = 15 * 1024 * 1024
+    large = await ended(jobs, await submit(jobs, count=0, result_bytes=size))
+    assert len(json.loads(large.result)["text"]) == size
+    assert await jobs.clients[1].get(ACME, large.job_id) == large
+    failed = await ended(jobs, await submit(jobs, count=0, result_bytes=16 * 1024 * 1024))
+    assert failed.error is not None
+    assert (failed.error.reason, failed.dead_letter) == ("RESULT_TOO_LARGE", False)
+
+
+def counted(guard: BlockBuster) -> list[float]:
+    """Return jobs submitted, succeeded, tried again, and attempts begun."""
+    names = [
+        ("hasten_jobs_submitted_total", {}),
+        ("hasten_jobs_ended_total", {"state": "SUCCEEDED"}),
+        ("hasten_job_attempts_total", {"outcome": "retried"}),
+        ("hasten_job_wait_seconds_count", {}),
+    ]
+    with blocking(guard):
+        found = [REGISTRY.get_sample_value(name, {"kind": "steps", **more}) for name, more in names]
+    return [each or 0.0 for each in found]
+
+
+async def test_jobs_are_counted(jobs: Jobs, no_blocking: BlockBuster) -> None:
+    before = counted(no_blocking)
+    await ended(jobs, await submit(jobs, count=1, failures=1))
+
+    async def are_counted() -> bool:
+        after = counted(no_blocking)
+        return [late - early for late, early in zip(after, before, strict=True)] == [1, 1, 1, 2]
+
+    # Its reader may hear of the end before the worker has counted it.
+    await until(are_counted)
 
 
 async def test_progress_never_goes_back(jobs: Jobs) -> None:

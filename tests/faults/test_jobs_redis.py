@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from blockbuster import BlockBuster
 
-from libs.errors import MeshError
+from libs.errors import DependencyUnavailableError, MeshError
 from libs.values.jobs import Job, JobCompleted, JobEvent, JobItem, JobState, Submission
 from tests.support.blocking import blocking
 from tests.support.job_service import Jobs, jobs_running
@@ -97,12 +97,24 @@ async def test_a_job_goes_on_after_redis_was_killed(
     reading = asyncio.create_task(followed(jobs, job))
     with blocking(no_blocking):
         durable.kill()
-    await asyncio.sleep(0.5)
+    with pytest.raises(DependencyUnavailableError):
+        await jobs.client.get(TENANT, job.job_id)
+    with pytest.raises(DependencyUnavailableError):
+        await jobs.client.submit(Submission(TENANT, "steps", b"{}"))
     with blocking(no_blocking):
         durable.start()
     assert is_whole(await reading)
     # The workers take new jobs without a restart.
     assert is_whole(await followed(jobs, await begun(jobs, 2)), 2)
+
+
+async def test_jobs_are_done_once_redis_is_there(durable: Valkey, no_blocking: BlockBuster) -> None:
+    with blocking(no_blocking):
+        durable.kill()
+    async with jobs_running(durable.url, no_blocking) as jobs:
+        with blocking(no_blocking):
+            durable.start()
+        assert is_whole(await followed(jobs, await begun(jobs, 2)), 2)
 
 
 @pytest.mark.prove

@@ -37,6 +37,7 @@ class Steps(JobInput):
     fail_after: int = Field(0, ge=0)
     failure: str = "UNREACHABLE"
     backwards: bool = False
+    result_bytes: int = Field(0, ge=0)
 
 
 def _failure(reason: str) -> Exception:
@@ -81,7 +82,8 @@ def kinds_for(watched: Watched) -> Mapping[str, Kind[Any]]:
             await teller.progress(done, given.count, "stepping", f"step {step}")
         if task.attempt <= given.failures:
             raise _failure(given.failure)
-        return {"steps": len(teller.items), "attempt": task.attempt}
+        more = {"text": "x" * given.result_bytes} if given.result_bytes else {}
+        return {"steps": len(teller.items), "attempt": task.attempt} | more
 
     async def gate(task: Task, given: Steps, teller: Teller, clients: Clients) -> dict[str, Any]:
         try:

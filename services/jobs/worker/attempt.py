@@ -8,7 +8,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -20,7 +20,7 @@ from libs.budget import Budget, adopt
 from libs.errors import FencedError, InternalError, InvalidFieldError, JobNotFoundError, MeshError
 from libs.resilience.priority import be_background
 from libs.telemetry import current_trace_id, names, root_span
-from libs.values.jobs import MAX_RESULT_BYTES, JobError
+from libs.values.jobs import MAX_RESULT_BYTES, JobError, JobState
 from services.jobs import measures
 from services.jobs.kinds import Clients, Kind, Task
 from services.jobs.record import Change, Record, began, failed, postponed, succeeded
@@ -45,11 +45,12 @@ class Stop(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What all attempts of a worker have in common."""
+    """What all attempts of a worker have in common; `clock` gives Unix time."""
 
     records: Records
     clients: Clients
     terms: Terms
+    clock: Callable[[], float] = time.time
 
 
 class _StoppedError(Exception):
@@ -76,7 +77,7 @@ class Attempt:
         self._parts = parts
         self._owner = secrets.token_hex(8)
         self._number = record.job.attempt + 1
-        self._pen = Pen(parts.records, record, self._lose)
+        self._pen = Pen(parts.records, record, self._lose, parts.clock)
         self._work: asyncio.Task[Mapping[str, Any]] | None = None
         self._notes: Notes | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -140,9 +141,10 @@ class Attempt:
                 raise FencedError(f"{record.name}: another worker was first")
             return began(record, owner=self._owner, trace_id=trace_id, now_s=now_s)
 
-        due_s = self.record.due_s
+        before = self.record
         await self._pen.write(change)
-        measures.observe_begin(self.record.job, time.time() - due_s)
+        if before.job.state is JobState.QUEUED:
+            measures.observe_begin(before.job, self._parts.clock() - before.due_s)
         self.begun.set()
 
     async def _try(self) -> str:
@@ -299,7 +301,7 @@ async def _written(result: Mapping[str, Any]) -> bytes:
 
 
 def _dumped(result: Mapping[str, Any]) -> bytes:
-    return json.dumps(result, ensure_ascii=False).encode()
+    return json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _describe(span: Span, outcome: str) -> None:

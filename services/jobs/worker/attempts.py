@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,15 +61,14 @@ class Attempts:
         tickets: Tickets,
         kinds: Mapping[str, Kind[Any]],
         room: Room,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Make attempts at jobs of `kinds`; `clock` gives Unix time."""
+        """Make attempts at jobs of `kinds`."""
         self._parts = parts
         self._records = parts.records
         self._tickets = tickets
         self._kinds = kinds
         self._room = room
-        self._clock = clock
+        self._clock = parts.clock
         self._running: dict[str, tuple[Attempt, asyncio.Task[None]]] = {}
         self._of_tenant: Counter[str] = Counter()
         self._beginning = 0
@@ -106,12 +104,15 @@ class Attempts:
             await self._put_back(tenant_id, job_id, _come_back_s(waiting))
             return
         self._of_tenant[tenant_id] += 1
+        record = None
         try:
             record = await self._wanted(tenant_id, job_id)
-            if record is not None:
-                await self._start(record, self._kinds[record.job.kind])
         finally:
-            self._of_tenant[tenant_id] -= 1
+            if record is None:
+                self._of_tenant[tenant_id] -= 1
+        if record is not None:
+            # Counted until the attempt ends.
+            await self._start(record, self._kinds[record.job.kind])
 
     async def _wanted(self, tenant_id: str, job_id: str) -> Record | None:
         """Return the job if an attempt is to be made at it now."""
@@ -167,7 +168,6 @@ class Attempts:
 
     async def _run(self, attempt: Attempt) -> None:
         record = attempt.record
-        self._of_tenant[record.tenant_id] += 1
         try:
             await attempt.run()
         except Exception:  # noqa: BLE001 - the outer edge of a task, and it is logged

@@ -65,7 +65,7 @@ class Notes:
             return
         if not 1 <= len(key) <= _MOST_KEY:
             raise TooLargeError(f"the key of an item has {len(key)} characters")
-        data = json.dumps(value, ensure_ascii=False).encode()
+        data = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         if len(data) > _MOST_ITEM_BYTES:
             raise TooLargeError(f"item {key} has {len(data)} bytes")
         if self._pen.record.item_bytes + len(data) > _MOST_ITEMS_BYTES:
