@@ -122,6 +122,7 @@ async def taken_over(jobs: Jobs, job: Job) -> None:
     await until(is_another, within_s=20)
 
 
+@pytest.mark.prove
 async def test_a_job_that_kills_its_workers_becomes_a_dead_letter(
     redis_url: str, no_blocking: BlockBuster
 ) -> None:
