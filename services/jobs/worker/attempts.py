@@ -107,6 +107,9 @@ class Attempts:
         record = None
         try:
             record = await self._wanted(tenant_id, job_id)
+            if record is not None and record.name in self._running:
+                # Another ticket of the job was looked at at the same time.
+                record = None
         finally:
             if record is None:
                 self._of_tenant[tenant_id] -= 1
