@@ -8,11 +8,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from jsonschema import validate
 
 from libs.clients import Connection
 from libs.clients.retrieval import RetrievalClient
 from libs.server.testing import serving
 from libs.values.retrieval import Document
+from services.edge.documents.operations import LIST_SCHEMA, SCHEMA
 from services.retrieval.servicer import RetrievalServicer
 from tests.support.job_edge import DEFAULT, caller, edge_before
 from tests.support.retrieval import HashingEmbedder, library_in
@@ -73,6 +75,7 @@ async def test_a_document_is_returned_whole(
     assert (found["format"], found["metadata"], found["uri"]) == ("plain", {"lang": "en"}, "u")
     assert (found["collection"], found["scope"], found["passage_count"]) == ("default", "", 1)
     assert (await http.get("/v1/documents/animals%2Fcats")).json() == found
+    validate(found, SCHEMA)
 
 
 async def test_a_document_has_an_etag_that_changes_with_it(
@@ -100,6 +103,8 @@ async def test_documents_are_listed_in_pages(
     listed = [each["document_id"] for each in first["documents"] + second["documents"]]
     assert listed == [f"d{number}" for number in range(5)]
     assert second["next_page_token"] is None
+    validate(first, LIST_SCHEMA)
+    validate(second, LIST_SCHEMA)
     bad = await http.get("/v1/documents?page_size=0")
     assert (bad.status_code, bad.json()["field"]) == (400, "page_size")
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from blockbuster import BlockBuster
 from grpc import aio
+from jsonschema import validate
 
 from hasten.jobs.v1 import jobs_service_pb2 as pb
 from hasten.jobs.v1.jobs_service_pb2_grpc import (
@@ -26,6 +27,7 @@ from libs.server.testing import serving
 from libs.values.jobs import Job, JobCompleted, JobEvent, JobItem, JobState, Submission
 from libs.wire import job_event_to, job_to
 from services.edge.jobs.desk import Desk
+from services.edge.jobs.showing import LIST_SCHEMA, SCHEMA
 from tests.support.job_edge import DEFAULT, Setting, caller, edge_before, events_of
 from tests.support.job_service import Jobs, jobs_running, told
 from tests.support.waiting import until
@@ -475,6 +477,15 @@ async def test_a_path_says_all_methods_that_it_has(http: httpx.AsyncClient) -> N
     ]:
         refused = await http.patch(path)
         assert (refused.status_code, refused.headers["allow"]) == (405, methods)
+
+
+async def test_jobs_have_the_form_that_the_document_says(http: httpx.AsyncClient) -> None:
+    dying = {"kind": "steps", "input": {"count": 2, "failures": 9}}
+    for body in (STEPS, dying):
+        job = await submitted(http, body)
+        validate(job, SCHEMA)
+        validate(await ended(http, job["job_id"]), SCHEMA)
+    validate((await http.get("/v1/jobs")).json(), LIST_SCHEMA)
 
 
 async def test_every_operation_is_in_the_document(http: httpx.AsyncClient) -> None:

@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from libs.clients.retrieval import RetrievalClient
 from libs.errors import DocumentNotFoundError
-from libs.values.retrieval import DocumentState, StoredDocument
+from libs.values.retrieval import DocumentState, StoredDocument, TextFormat
 from services.edge.access.caller import ALL, Caller
+from services.edge.answers.shapes import FLAG, NUMBER, TEXT, WHOLE, nullable, record
 from services.edge.documents.body import DEFAULT_COLLECTION
 from services.edge.documents.uploading import PATH
 from services.edge.problem import Problem, ProblemError
@@ -31,29 +32,32 @@ _NAME = {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"}
 _COLLECTION = Parameter("collection", "path", "The collection.", _NAME)
 _IN = Parameter("collection", "query", "The collection.", {**_NAME, "default": DEFAULT_COLLECTION})
 _KNOWN = Parameter("If-None-Match", "header", "The ETag of the document as the caller has it.")
-_STATE = {
-    "type": "object",
-    "required": ["document_id", "title", "version", "content_sha256", "passage_count"],
-    "properties": {
-        "document_id": {"type": "string"},
-        "title": {"type": "string"},
-        "version": {"type": "integer"},
-        "content_sha256": {"type": "string"},
-        "passage_count": {"type": "integer"},
-        "updated_at_s": {"type": "number"},
-        "scope": {"type": "string"},
-    },
+_KNOWN_OF_IT: dict[str, Any] = {
+    "document_id": TEXT,
+    "title": TEXT,
+    "version": WHOLE,
+    "content_sha256": TEXT,
+    "passage_count": WHOLE,
+    "updated_at_s": NUMBER,
+    "scope": TEXT,
 }
-_PAGE = {
-    "type": "object",
-    "required": ["documents", "next_page_token", "index_version"],
-    "properties": {
-        "documents": {"type": "array", "items": _STATE},
-        "next_page_token": {"type": ["string", "null"]},
-        "index_version": {"type": "integer"},
-    },
-}
-_ANY = {"type": "object"}
+LIST_SCHEMA = record(
+    documents={"type": "array", "items": record(**_KNOWN_OF_IT)},
+    next_page_token=nullable(TEXT),
+    index_version=WHOLE,
+)
+SCHEMA = record(
+    **_KNOWN_OF_IT,
+    collection=TEXT,
+    text=TEXT,
+    format={"enum": [each.name.lower() for each in TextFormat]},
+    metadata={"type": "object", "additionalProperties": TEXT},
+    uri=TEXT,
+    unsplit=FLAG,
+)
+_LOOKED_AT = record(collection=TEXT, is_empty=FLAG, index_version=WHOLE)
+_MADE = record(collection=TEXT, created=FLAG, index_version=WHOLE)
+_DROPPED = record(collection=TEXT, deleted_count=WHOLE, index_version=WHOLE)
 
 
 class Documents:
@@ -68,8 +72,9 @@ class Documents:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return what this can do."""
-        made = Reply("The collection was made.", {JSON: _ANY})
-        there = Reply("The collection was there.", {JSON: _ANY})
+        made = Reply("The collection was made.", {JSON: _MADE})
+        there = Reply("The collection was there.", {JSON: _MADE})
+        looked = Reply("What there is to say of it.", {JSON: _LOOKED_AT})
         return (
             Operation(
                 "GET",
@@ -78,7 +83,7 @@ class Documents:
                 "List a collection's documents by id, without their text.",
                 self._list,
                 _READ,
-                {200: Reply("A page of documents.", {JSON: _PAGE})},
+                {200: Reply("A page of documents.", {JSON: LIST_SCHEMA})},
                 parameters=(_IN, PAGE_SIZE, PAGE_TOKEN),
                 refusals=(404,),
             ),
@@ -90,7 +95,7 @@ class Documents:
                 self._get,
                 _READ,
                 {
-                    200: Reply("The document.", {JSON: _STATE}, {"ETag": "Its version."}),
+                    200: Reply("The document.", {JSON: SCHEMA}, {"ETag": "Its version."}),
                     304: Reply("It has not changed."),
                 },
                 parameters=(_DOCUMENT, _IN, _KNOWN),
@@ -108,7 +113,7 @@ class Documents:
                 refusals=(404,),
             ),
             self._of_collection(
-                "GET", "getCollection", "Look at a collection.", self._look, _READ, {200: there}
+                "GET", "getCollection", "Look at a collection.", self._look, _READ, {200: looked}
             ),
             self._of_collection(
                 "PUT",
@@ -124,7 +129,7 @@ class Documents:
                 "Delete a collection and all its documents.",
                 self._drop,
                 _WRITE,
-                {200: Reply("It is gone.", {JSON: _ANY})},
+                {200: Reply("It is gone.", {JSON: _DROPPED})},
             ),
         )
 

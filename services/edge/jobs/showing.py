@@ -10,40 +10,41 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from libs.values.jobs import Job, JobChanged, JobCompleted, JobEvent, JobItem, JobProgress
+from libs.values.jobs import (
+    Job,
+    JobChanged,
+    JobCompleted,
+    JobEvent,
+    JobItem,
+    JobProgress,
+    JobState,
+)
 from libs.values.jobs_json import job_members
+from services.edge.answers.shapes import FLAG, NUMBER, TEXT, WHOLE, nullable, record
 
-SCHEMA = {
-    "type": "object",
-    "required": ["job_id", "kind", "state", "progress", "revision", "result", "error"],
-    "properties": {
-        "job_id": {"type": "string"},
-        "kind": {"type": "string"},
-        "state": {"enum": ["queued", "running", "succeeded", "failed", "cancelled", "unspecified"]},
-        "progress": {
-            "type": "object",
-            "required": ["percent", "done", "total", "stage", "message"],
-            "properties": {
-                "percent": {"type": "number", "minimum": 0, "maximum": 100},
-                "done": {"type": "integer"},
-                "total": {"type": "integer"},
-                "stage": {"type": "string"},
-                "message": {"type": "string"},
-            },
-        },
-        "revision": {"type": "integer"},
-        "result": {"type": ["object", "null"]},
-        "error": {"type": ["object", "null"]},
-    },
-}
-LIST_SCHEMA = {
-    "type": "object",
-    "required": ["jobs", "next_page_token"],
-    "properties": {
-        "jobs": {"type": "array", "items": SCHEMA},
-        "next_page_token": {"type": ["string", "null"]},
-    },
-}
+SCHEMA = record(
+    job_id=TEXT,
+    kind=TEXT,
+    state={"enum": [state.name.lower() for state in JobState]},
+    created_at_s=NUMBER,
+    expires_at_s=NUMBER,
+    revision=WHOLE,
+    progress=record(percent=NUMBER, done=WHOLE, total=WHOLE, stage=TEXT, message=TEXT),
+    result={"type": ["object", "null"]},
+    error=nullable(record(reason=TEXT, message=TEXT)),
+    attempt=WHOLE,
+    started_at_s=nullable(NUMBER),
+    ended_at_s=nullable(NUMBER),
+    trace_id=TEXT,
+    dead_letter=FLAG,
+    scope=TEXT,
+    retry_of=TEXT,
+    item_count=WHOLE,
+)
+LIST_SCHEMA = record(
+    jobs={"type": "array", "items": SCHEMA},
+    next_page_token=nullable(TEXT),
+)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
