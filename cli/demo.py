@@ -19,6 +19,7 @@ from rich.text import Text
 from cli.asking import ask, ask_aloud, show_ending
 from cli.clients import connected
 from cli.corpus import corpus
+from cli.demo_job import play_job
 from cli.home import Home, Place
 from cli.ingesting import ingest
 from cli.layout import plan_layout
@@ -103,9 +104,10 @@ async def run_demo(console: Console) -> None:
         await _ingest(console, mesh.place)
         shown = [await _play(console, mesh.place, scene) for scene in _SCENES]
         shown.append(await _play_crowd(console, mesh.place))
+        job_held = await play_job(console, mesh.place, _question(_SCENES[1]))
         console.print(_summary(shown))
     console.print(f"all processes have ended, {time.monotonic() - started_s:.1f} s in all")
-    if not all(each.held for each in shown):
+    if not (job_held and all(each.held for each in shown)):
         sys.exit(1)
 
 
