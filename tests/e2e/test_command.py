@@ -185,9 +185,14 @@ def test_answers_are_made_beforehand_carried_away_and_brought_back(
     count = mesh.json("cache", "export", str(answers))["exported"]
     assert count >= 1
     back = mesh.json("cache", "import", str(answers))
-    assert (back["stored"], back["refused"], back["damaged"]) == (count, [], [])
-    (replica,) = mesh.json("cache", "stats")["replicas"]
-    assert replica["semantic_entry_count"] == count
+    # An answer of another test may be of documents that have gone since: it is no good any more.
+    assert {each["reason"] for each in back["refused"]} <= {"DOCUMENT_CHANGED"}
+    assert (back["stored"] + len(back["refused"]), back["damaged"]) == (count, [])
+    assert back["stored"] >= 2
+    # The index follows the store, and answers of tests before this one may still come in.
+    end_s = time.monotonic() + 30
+    while mesh.json("cache", "stats")["replicas"][0]["semantic_entry_count"] < back["stored"]:
+        assert time.monotonic() < end_s
     assert "entries" in mesh.run("cache", "stats").stdout
 
 
