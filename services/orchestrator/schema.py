@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from libs.errors import InvalidFieldError
-
-_MOST_BYTES = 16_384
+from libs.schemas import MOST_BYTES, require_admitted, require_schema
 
 
 def check_schema(schema: str) -> None:
@@ -25,17 +17,17 @@ def check_schema(schema: str) -> None:
     if not schema:
         return
     size_bytes = len(schema.encode())
-    if size_bytes > _MOST_BYTES:
-        problem = f"must have at most {_MOST_BYTES} bytes, has {size_bytes}"
+    if size_bytes > MOST_BYTES:
+        problem = f"must have at most {MOST_BYTES} bytes, has {size_bytes}"
         raise InvalidFieldError("output_schema", problem)
     try:
         parsed = json.loads(schema)
-        Draft202012Validator.check_schema(parsed)
-        is_whole = all(each.startswith("#") for each in _references(parsed))
-    except (ValueError, RecursionError, SchemaError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidFieldError("output_schema", "must be a JSON Schema (2020-12)") from error
-    if not is_whole:
-        raise InvalidFieldError("output_schema", "must not refer to other schemas")
+    try:
+        require_schema(parsed)
+    except ValueError as error:
+        raise InvalidFieldError("output_schema", str(error)) from error
 
 
 def satisfies(text: str, schema: str) -> bool:
@@ -43,19 +35,7 @@ def satisfies(text: str, schema: str) -> bool:
     if not schema:
         return True
     try:
-        # Without a registry of its own a validator fetches what a schema refers to.
-        validator = Draft202012Validator(json.loads(schema), registry=Registry())
-        return bool(validator.is_valid(json.loads(text)))
-    except (ValueError, RecursionError, Unresolvable):
+        require_admitted(json.loads(text), json.loads(schema))
+    except (ValueError, RecursionError):
         return False
-
-
-def _references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, dict):
-        for key, value in schema.items():
-            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
-                yield value
-            yield from _references(value)
-    elif isinstance(schema, list):
-        for each in schema:
-            yield from _references(each)
+    return True

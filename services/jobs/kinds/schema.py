@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
-from referencing import Registry
-from referencing.exceptions import Unresolvable
+from libs.schemas import NotAdmittedError, require_admitted, require_schema
 
-MOST_SCHEMA_BYTES = 16_384
 _FENCED = re.compile(r"\A```\w*\s*\n(?P<inside>.*)\n\s*```\Z", re.DOTALL)
 _MOST_SHOWN = 300
 
@@ -27,25 +23,16 @@ def checked_schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         ValueError: it is none, is too long, or points out of itself.
     """
-    try:
-        size_bytes = len(json.dumps(schema, allow_nan=False).encode())
-        Draft202012Validator.check_schema(schema)
-        references = list(_references(schema))
-    except (SchemaError, RecursionError, ValueError) as error:
-        raise ValueError("must be a JSON Schema (2020-12)") from error
-    if size_bytes > MOST_SCHEMA_BYTES:
-        raise ValueError(f"must have at most {MOST_SCHEMA_BYTES} bytes, has {size_bytes}")
-    if any(not each.startswith("#") for each in references):
-        raise ValueError("must not refer to other schemas")
+    require_schema(schema)
     return schema
 
 
 class Form:
-    """A schema, and whether what was written satisfies it; nothing is fetched for it."""
+    """A schema, and whether what was written satisfies it."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self.text = json.dumps(schema, ensure_ascii=False)
-        self._validator = Draft202012Validator(schema, registry=Registry())
+        self._schema = schema
 
     def read(self, text: str) -> Any:
         """Return the value that a text spells.
@@ -64,13 +51,9 @@ class Form:
             BadOutputError: it does not satisfy the schema; the text says where and why.
         """
         try:
-            error = best_match(self._validator.iter_errors(value))
-        except (RecursionError, Unresolvable, re.error) as broken:
-            raise BadOutputError("the schema cannot be applied") from broken
-        if error is not None:
-            place = error.json_path.removeprefix("$").removeprefix(".")
-            message = error.message[:_MOST_SHOWN]
-            raise BadOutputError(f"{place}: {message}" if place else message)
+            require_admitted(value, self._schema)
+        except NotAdmittedError as error:
+            raise BadOutputError(str(error)[:_MOST_SHOWN]) from error
 
 
 def parsed(text: str) -> Any:
@@ -87,14 +70,3 @@ def parsed(text: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise BadOutputError("it is no JSON") from error
     return value
-
-
-def _references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        for key, value in schema.items():
-            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
-                yield value
-            yield from _references(value)
-    elif isinstance(schema, list):
-        for each in schema:
-            yield from _references(each)

@@ -56,3 +56,8 @@ def test_a_schema_may_refer_to_its_own_parts() -> None:
     check_schema(schema)
     assert satisfies("1821", schema)
     assert not satisfies('"1821"', schema)
+
+
+def test_a_pattern_that_is_none_admits_nothing() -> None:
+    schema = '{"type": "object", "properties": {"a": {"pattern": "("}}}'
+    assert not satisfies('{"a": "b"}', schema)

@@ -1,0 +1,67 @@
+"""JSON Schemas that callers send: which are taken, what they admit; nothing is fetched for one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, best_match
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+MOST_BYTES = 16_384
+"""The longest schema that is taken, as JSON in UTF-8."""
+# What a schema may do to whoever applies it: nest too deep, refer to nothing, hold no pattern.
+_BROKEN = (RecursionError, Unresolvable, re.error)
+
+
+class NotAdmittedError(ValueError):
+    """A value does not satisfy a schema; the text says where and why."""
+
+
+def require_schema(schema: Any) -> None:
+    """Refuse what cannot be used as a schema.
+
+    Raises:
+        ValueError: it is none, is too long, or refers to what is outside of it.
+    """
+    try:
+        size_bytes = len(json.dumps(schema, allow_nan=False).encode())
+        Draft202012Validator.check_schema(schema)
+        references = list(_references(schema))
+    except (SchemaError, RecursionError, ValueError) as error:
+        raise ValueError("must be a JSON Schema (2020-12)") from error
+    if size_bytes > MOST_BYTES:
+        raise ValueError(f"must have at most {MOST_BYTES} bytes, has {size_bytes}")
+    if any(not each.startswith("#") for each in references):
+        raise ValueError("must not refer to other schemas")
+
+
+def require_admitted(value: Any, schema: Any) -> None:
+    """Check a value against a schema that `require_schema` has taken.
+
+    Raises:
+        NotAdmittedError: it does not satisfy the schema, or that cannot be told.
+    """
+    try:
+        # Without a registry of its own a validator fetches what a schema refers to.
+        error = best_match(Draft202012Validator(schema, registry=Registry()).iter_errors(value))
+    except _BROKEN as broken:
+        raise NotAdmittedError("the schema cannot be applied") from broken
+    if error is not None:
+        place = error.json_path.removeprefix("$").removeprefix(".")
+        raise NotAdmittedError(f"{place}: {error.message}" if place else error.message)
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        for key, value in schema.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield value
+            yield from _references(value)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _references(each)
