@@ -11,6 +11,10 @@ from libs.clients.connection import Connection, Responses
 from libs.values.jobs import Job, JobEvent, JobPage, JobState, Submission, Submitted
 from libs.wire import duration, job_event_from, job_from
 
+# A Duration can be no longer (google/protobuf/duration.proto): some 10,000 years. The service
+# takes far less, and is the one to say so.
+_LONGEST_S = 315_576_000_000
+
 
 class JobsClient:
     """Submits jobs and follows them; every method raises what the server raised."""
@@ -30,7 +34,7 @@ class JobsClient:
             input=submission.input,
             idempotency_key=submission.idempotency_key,
             scope=submission.scope,
-            result_ttl=None if ttl_s is None else duration(ttl_s),
+            result_ttl=None if ttl_s is None else duration(min(ttl_s, _LONGEST_S)),
         )
         response = await self._connection.unary(self._stub.SubmitJob, request, limit_s=limit_s)
         return Submitted(job_from(response.job), response.created)
