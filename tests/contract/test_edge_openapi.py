@@ -3,42 +3,37 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import httpx
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, given, settings
-from hypothesis.errors import Unsatisfiable
+from blockbuster import BlockBuster
 from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from libs.clients import Connection
+from libs.clients.retrieval import RetrievalClient
 from libs.server.testing import serving
 from libs.values import Citation, Passage, Sources, TextDelta
+from libs.values.retrieval import Document
+from services.retrieval.servicer import RetrievalServicer
 from tests.support import openapi_page
+from tests.support.attack import Attack
 from tests.support.edges import COMPLETED, PLAN, Edge, Replica, Story, open_edge
+from tests.support.job_edge import edge_before
+from tests.support.job_service import jobs_running
+from tests.support.retrieval import HashingEmbedder, library_in
 
 PASSAGE = Passage("d1:1:0", "d1", 1, "Sky", "", "Blue light scatters.", 0, 20)
 CITATION = Citation(0, "d1", "Blue light scatters.", 0, 20, 8)
 PAGE = Path(__file__).parents[2] / "docs/reference/openapi.json"
-CHECKS = [
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-]
-# A deadline may be so short that nothing can be had in it.
-_OUT_OF_TIME = 504
-# This edge has answers alone; without jobs and documents their paths say so.
-_NOT_THERE = "_NOT_CONFIGURED"
+MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
+FEW, MANY = 4, 100
+# Hypothesis wants nobody else to draw from `random` while it makes a request, and the workers
+# of this process do, for their waits. Which requests are made does not hang on that.
+OTHERS_DRAW = pytest.mark.filterwarnings(
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
 
 
 @pytest.fixture
@@ -53,53 +48,88 @@ async def edge() -> AsyncIterator[Edge]:
         yield opened
 
 
-def attack(document: dict[str, Any], url: str, mode: GenerationMode, count: int) -> int:
-    """Send each operation requests that are made from its schema, and check what comes."""
-    schema, sent = schemathesis.openapi.from_dict(document), 0
-    for found in schema.get_all_operations():
-        operation = found.ok()
+@dataclass
+class Whole:
+    """An edge that has jobs and documents behind it, one of each.
 
-        @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(
-            max_examples=count,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        def send(case: schemathesis.Case) -> None:
-            nonlocal sent
-            sent += 1
-            response = case.call(base_url=url)
-            is_meant = response.status_code == _OUT_OF_TIME or _NOT_THERE in response.text
-            checks = CHECKS if is_meant else [*CHECKS, not_a_server_error]
-            case.validate_response(response, checks=checks)
+    Attributes:
+        http: asks it.
+        known: the names of what there is.
+    """
 
-        # Of some operations no request can be wrong: they take nothing, or any text.
-        with suppress(Unsatisfiable):
-            send()
-    return sent
+    http: httpx.AsyncClient
+    known: dict[str, str]
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.fixture
+async def whole(tmp_path: Path, redis_url: str, no_blocking: BlockBuster) -> AsyncIterator[Whole]:
+    async with (
+        library_in(tmp_path, HashingEmbedder()) as library,
+        serving(RetrievalServicer(library).register) as address,
+        Connection.open(address) as connection,
+        jobs_running(redis_url, no_blocking) as jobs,
+    ):
+        retrieval = RetrievalClient(connection)
+        await retrieval.create_collection("acme", "default")
+        await retrieval.upsert("acme", "default", [Document("d1", "Cats sleep.", title="Cats")])
+        opened = edge_before(connection, jobs=jobs.client, retrieval=retrieval)
+        async with opened as http:
+            job = (await http.post("/v1/jobs", json={"kind": "steps", "input": {}})).json()
+            await http.get(f"/v1/jobs/{job['job_id']}?wait=30")
+            known = {"job": job["job_id"], "document": "d1", "collection": "default"}
+            yield Whole(http, known)
+
+
+async def attacked(
+    http: httpx.AsyncClient, mode: GenerationMode, count: int, **known: str
+) -> Attack:
+    """Attack an edge, and return what came of it."""
+    document = (await http.get("/openapi.json")).json()
+    attack = Attack(document, str(http.base_url).rstrip("/"), mode, count, known)
+    await asyncio.to_thread(attack.run)
+    return attack
+
+
+@pytest.mark.parametrize("mode", MODES)
 async def test_whatever_is_sent_has_an_answer_that_the_document_foresees(
     edge: Edge, mode: GenerationMode
 ) -> None:
-    document = (await edge.http.get("/openapi.json")).json()
-    url = f"http://127.0.0.1:{edge.port}"
-    assert await asyncio.to_thread(attack, document, url, mode, 4)
+    attack = await attacked(edge.http, mode, FEW, run=PLAN.run_id, model="hasten")
+    assert attack.sent
+    if mode is GenerationMode.POSITIVE:
+        assert 200 in attack.seen["getRun"] & attack.seen["getModel"]
+
+
+@OTHERS_DRAW
+@pytest.mark.parametrize("mode", MODES)
+async def test_whatever_is_sent_to_jobs_and_documents_has_an_answer_that_is_foreseen(
+    whole: Whole, mode: GenerationMode
+) -> None:
+    attack = await attacked(whole.http, mode, FEW, **whole.known)
+    assert attack.sent
+    if mode is GenerationMode.POSITIVE:
+        assert 200 in attack.seen["getJob"] & attack.seen["listDocuments"]
 
 
 @pytest.mark.prove
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("mode", MODES)
 async def test_whatever_is_sent_many_times_has_an_answer_that_is_foreseen(
     edge: Edge, mode: GenerationMode
 ) -> None:
-    document = (await edge.http.get("/openapi.json")).json()
-    url = f"http://127.0.0.1:{edge.port}"
-    sent = await asyncio.to_thread(attack, document, url, mode, 100)
-    print(f"{mode.value}: {sent} requests")
+    attack = await attacked(edge.http, mode, MANY, run=PLAN.run_id, model="hasten")
+    print(f"{mode.value}: {attack.sent} requests")
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(900)
+@OTHERS_DRAW
+@pytest.mark.parametrize("mode", MODES)
+async def test_whatever_is_sent_many_times_to_jobs_and_documents_is_foreseen(
+    whole: Whole, mode: GenerationMode
+) -> None:
+    attack = await attacked(whole.http, mode, MANY, **whole.known)
+    print(f"{mode.value}: {attack.sent} requests, {attack.seen}")
 
 
 def test_the_page_says_what_the_code_does() -> None:
@@ -152,3 +182,34 @@ async def test_no_value_of_json_is_too_odd(edge: Edge, path: str, value: str) ->
         response = await edge.http.post(path, content=body, headers=headers)
         assert response.status_code == 400
         assert json.loads(response.text)
+
+
+ODD_NAMES = ["%00", "%FF%FE", "%ED%A0%80", "x" * 4000, "%F0%9F%98%80"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+async def test_odd_names_of_jobs_and_documents_are_refused_in_words(
+    whole: Whole, name: str
+) -> None:
+    for place in ("jobs", "documents", "collections"):
+        response = await whole.http.get(f"/v1/{place}/{name}")
+        assert response.status_code in (400, 404), (place, response.text)
+        assert response.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("ttl", ["1e307", "1e20", "1e12", "2592001", "0.5", "-1", "1e400", "NaN"])
+async def test_no_time_to_keep_a_result_is_too_long_to_be_refused(whole: Whole, ttl: str) -> None:
+    body = f'{{"kind": "steps", "input": {{}}, "result_ttl_s": {ttl}}}'
+    headers = {"Content-Type": "application/json"}
+    response = await whole.http.post("/v1/jobs", content=body, headers=headers)
+    assert response.status_code == 400
+    assert response.json()["reason"] in ("INVALID_FIELD", "INVALID_JSON")
+
+
+@pytest.mark.parametrize("value", [r'"\ud800"', "1e400", "1" + "0" * 4400, "[" * 4400])
+async def test_no_input_of_a_job_is_too_odd(whole: Whole, value: str) -> None:
+    body = f'{{"kind": "steps", "input": {{"a": {value}}}}}'
+    headers = {"Content-Type": "application/json"}
+    response = await whole.http.post("/v1/jobs", content=body, headers=headers)
+    assert response.status_code == 400
+    assert json.loads(response.text)

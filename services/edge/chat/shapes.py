@@ -29,6 +29,9 @@ COMPLETION: Mapping[str, Any] = record(
     usage=_USAGE,
     hasten=_HASTEN,
 )
-CHUNKS = {"type": "string", "description": "Server-sent events: chunks, then `[DONE]`."}
+CHUNKS: Mapping[str, Any] = {
+    **record(data=TEXT),
+    "description": "A server-sent event: a chunk as JSON, or an error; the last is `[DONE]`.",
+}
 MODEL: Mapping[str, Any] = record(id=TEXT, object={"const": "model"}, created=WHOLE, owned_by=TEXT)
 MODELS: Mapping[str, Any] = record(object={"const": "list"}, data={"type": "array", "items": MODEL})

@@ -14,7 +14,20 @@ from starlette.types import Send
 from services.edge.web.presence import CallerLeftError
 
 MEDIA_TYPE = "text/event-stream"
-SCHEMA = {"type": "string", "description": "Server-sent events; each has an id."}
+# OpenAPI 3.1 has no word for a stream. Tools that know of them take the schema of this media
+# type to be that of one event, its fields as members.
+SCHEMA = {
+    "type": "object",
+    "description": "One of the server-sent events; comments may stand between them.",
+    "required": ["event", "data"],
+    "additionalProperties": False,
+    "properties": {
+        "id": {"type": "string", "description": "Its number; not every event has one."},
+        "event": {"type": "string", "description": "Its name."},
+        "data": {"type": "string", "description": "What it says, as JSON."},
+        "retry": {"type": "integer", "description": "Milliseconds until one comes again."},
+    },
+}
 _PING = b": ping\n\n"
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
