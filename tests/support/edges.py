@@ -134,7 +134,8 @@ class Replica(AnswerServiceServicer):
         try:
             async for each in self._until_broken(self.story.read(0, logged=False), context):
                 yield pb.StreamAnswerResponse(events=[event_to(each)])
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
+            # The second, if it is cancelled while a message is on its way out.
             self.cancelled.set()
             raise
 
