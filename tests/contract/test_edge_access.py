@@ -119,6 +119,12 @@ async def test_a_ticket_stands_for_its_owner_in_a_url(
     assert (await http.post("/v1/answers", json=ASK, params=params)).status_code == 401
 
 
+async def test_a_ticket_gets_no_other_ticket(http: httpx.AsyncClient) -> None:
+    made = (await http.post("/v1/tickets", headers=bearer(ALL_KEY))).json()
+    again = await http.post("/v1/tickets", params={"ticket": made["ticket"]})
+    assert (again.status_code, again.json()["reason"]) == (403, "TICKET_FOR_TICKET")
+
+
 async def test_pages_of_the_list_may_call_and_others_may_not(http: httpx.AsyncClient) -> None:
     asked: dict[str, Any] = {
         "Access-Control-Request-Method": "POST",
