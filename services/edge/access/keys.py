@@ -39,6 +39,8 @@ _KNOWN_FOR_S = 5.0
 _KNOWN_ALONE_S = 600.0
 _PAUSE_S = 1.0
 _MOST_KNOWN = 10_000
+# Ids are remembered, those that strangers make up as well.
+_MOST_ID_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,8 @@ def id_of(key: str) -> str:
     """Return the id of a key; empty if it is not of a key's form."""
     prefix, _, rest = key.partition("_")
     key_id, _, secret = rest.partition("_")
-    return key_id if prefix == _PREFIX and secret else ""
+    is_one = prefix == _PREFIX and secret and len(key_id) <= _MOST_ID_CHARACTERS
+    return key_id if is_one else ""
 
 
 def digest_of(key: str) -> str:

@@ -70,6 +70,7 @@ def bearer(key: str) -> dict[str, str]:
 def test_a_key_names_itself_and_nothing_else() -> None:
     assert id_of(KEY) == KEY_ID
     assert id_of("sk-something") == id_of("hst_only") == id_of("") == ""
+    assert id_of(f"hst_{'a' * 65}_made-up") == ""
     assert len({make_key()[0] for _ in range(100)}) == 100
 
 
