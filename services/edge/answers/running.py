@@ -19,20 +19,16 @@ from services.edge.answers.body import VerdictBody
 from services.edge.answers.following import Follower
 from services.edge.answers.relay import Relay
 from services.edge.answers.shapes import RUN
-from services.edge.problem import Problem, ProblemError
 from services.edge.web import sse
 from services.edge.web.draining import OpenStreams
 from services.edge.web.exchange import Exchange, json_response
 from services.edge.web.operation import Operation, Parameter, Reply
+from services.edge.web.query import AFTER, LAST_EVENT_ID, after_of
 from services.edge.web.request import JSON
 
 _PATH = "/v1/runs/{run}"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _RUN = Parameter("run", "path", "The run, as `plan.run_id` or `X-Run-Id` names it.")
-_NUMBER = {"type": "integer", "minimum": 0}
-_AFTER = Parameter("after", "query", "The number of the last event that was seen.", _NUMBER)
-_LAST = Parameter("Last-Event-ID", "header", "The same, as browsers send it; wins.", _NUMBER)
-_MOST_NUMBER = 2**53
 _CALL_S = 10.0
 
 
@@ -74,7 +70,7 @@ class Running:
                 "Follow a run, from any event on.",
                 self._events,
                 {200: events, 204: over},
-                parameters=(_RUN, _AFTER, _LAST),
+                parameters=(_RUN, AFTER, LAST_EVENT_ID),
                 forms=(sse.MEDIA_TYPE,),
             ),
             _operation(
@@ -97,7 +93,7 @@ class Running:
         return json_response(_members(run_id, seen))
 
     async def _events(self, exchange: Exchange) -> Response | None:
-        run_id, after = _run_of(exchange), _after(exchange)
+        run_id, after = _run_of(exchange), after_of(exchange.request)
         await exchange.while_here(self._streamed(exchange, run_id, after))
         if not exchange.stream.begun:
             # An EventSource comes again after each end, until it is told that there is no more.
@@ -159,19 +155,6 @@ def _run_of(exchange: Exchange) -> str:
     if not _NAME.fullmatch(run_id):
         raise RunNotFoundError(f"run_id: {run_id!r} is not known, or has expired")
     return run_id
-
-
-def _after(exchange: Exchange) -> int:
-    """Return the number of the last event that the caller has seen.
-
-    A browser that comes again sends the header, and still the query it began with.
-    """
-    request = exchange.request
-    said = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
-    if not (said.isascii() and said.isdigit() and int(said) <= _MOST_NUMBER):
-        detail = "after: must be the number of an event"
-        raise ProblemError(Problem(400, "INVALID_FIELD", detail, "after"))
-    return int(said)
 
 
 def _members(run_id: str, seen: list[AnswerEvent]) -> dict[str, Any]:

@@ -22,14 +22,15 @@ from services.edge.web.draining import OpenStreams
 from services.edge.web.exchange import Exchange, json_response
 from services.edge.web.operation import Operation, Parameter, Reply
 from services.edge.web.query import (
-    MOST_NUMBER,
+    AFTER,
+    LAST_EVENT_ID,
     PAGE_SIZE,
     PAGE_TOKEN,
+    after_of,
     listed,
     page_of,
     refused,
-    tags_of,
-    whole,
+    revision_of,
 )
 from services.edge.web.request import JSON
 
@@ -56,10 +57,6 @@ _WAIT = Parameter(
 )
 _PREFER = Parameter("Prefer", "header", "`wait=<seconds>`: the same; the query wins.")
 _KNOWN = Parameter("If-None-Match", "header", "The ETag of the job as the caller has it.")
-_AFTER = Parameter(
-    "after", "query", "The number of the last event that was seen.", {"type": "integer"}
-)
-_LAST = Parameter("Last-Event-ID", "header", "The same, as browsers send it; wins.")
 _STATE = Parameter(
     "state",
     "query",
@@ -147,7 +144,7 @@ class Jobs:
                     200: Reply("The events after that one.", {sse.MEDIA_TYPE: sse.SCHEMA}),
                     204: Reply("The last event was seen: there is no more."),
                 },
-                parameters=(_JOB, _AFTER, _LAST),
+                parameters=(_JOB, AFTER, LAST_EVENT_ID),
                 forms=(sse.MEDIA_TYPE,),
             ),
         )
@@ -192,7 +189,8 @@ class Jobs:
         return json_response({"jobs": shown, "next_page_token": page.next_page_token or None})
 
     async def _get(self, exchange: Exchange) -> Response:
-        known, (wait_s, preferred) = _known(exchange.request), _wait(exchange.request)
+        known = revision_of(exchange.request.headers.get("if-none-match"))
+        wait_s, preferred = _wait(exchange.request)
         job_id = _job_of(exchange)
         job = await exchange.while_here(self._desk.wait(exchange.caller, job_id, known, wait_s))
         applied = {"Preference-Applied": f"wait={wait_s:g}"} if preferred else {}
@@ -223,7 +221,7 @@ class Jobs:
             raise ProblemError(Problem(409, error.reason, str(error))) from error
 
     async def _events(self, exchange: Exchange) -> Response | None:
-        job_id, after = _job_of(exchange), _after(exchange.request)
+        job_id, after = _job_of(exchange), after_of(exchange.request)
         job = await exchange.while_here(self._desk.get(exchange.caller, job_id))
         if job.state.has_ended and after >= job.revision:
             # An EventSource comes again after each end, until it is told that there is no more.
@@ -287,13 +285,6 @@ def _job_of(exchange: Exchange) -> str:
     return job_id
 
 
-def _known(request: Request) -> int | None:
-    """Return the revision that the caller has; None if it has none, or none of ours."""
-    tags = tags_of(request.headers.get("if-none-match"))
-    known = [int(tag) for tag in tags if tag.isascii() and tag.isdigit()]
-    return max((each for each in known if each <= MOST_NUMBER), default=None)
-
-
 def _wait(request: Request) -> tuple[float, bool]:
     """Return how long to wait, and whether that is a preference that is to be confirmed."""
     said = request.query_params.get("wait")
@@ -313,15 +304,6 @@ def _seconds(text: str) -> float:
     if not 0 <= wait_s <= MOST_WAIT_S:
         raise refused("wait", f"must be 0 to {MOST_WAIT_S} seconds")
     return wait_s
-
-
-def _after(request: Request) -> int:
-    """Return the number of the last event that the caller has seen.
-
-    A browser that comes again sends the header, and still the query it began with.
-    """
-    said = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
-    return whole(said, "after", 0, MOST_NUMBER)
 
 
 def _state(name: str) -> JobState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from starlette.datastructures import QueryParams
+from starlette.requests import Request
 
 from services.edge.problem import Problem, ProblemError
 from services.edge.web.operation import Parameter
@@ -19,6 +20,11 @@ PAGE_SIZE = Parameter(
     {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
 )
 PAGE_TOKEN = Parameter("page_token", "query", "The `next_page_token` of the page before.")
+_NUMBER = {"type": "integer", "minimum": 0}
+AFTER = Parameter("after", "query", "The number of the last event that was seen.", _NUMBER)
+LAST_EVENT_ID = Parameter(
+    "Last-Event-ID", "header", "The same, as browsers send it; wins.", _NUMBER
+)
 _USUAL_PAGE, _MOST_PAGE = 50, 200
 _WHOLE = re.compile(r"[0-9]{1,16}")
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -40,6 +46,18 @@ def whole(text: str, field: str, least: int, most: int) -> int:
     return int(text)
 
 
+def after_of(request: Request) -> int:
+    """Return the number of the last event that the caller has seen; 0 if it has seen none.
+
+    A browser that comes again sends the header, and still the query it began with.
+
+    Raises:
+        ProblemError: it is no number of an event.
+    """
+    said = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+    return whole(said, "after", 0, MOST_NUMBER)
+
+
 def page_of(query: QueryParams) -> tuple[int, str]:
     """Return the size and the token of the page that is asked for.
 
@@ -55,6 +73,12 @@ def listed(query: QueryParams, name: str) -> list[str]:
     """Return all values of a parameter that may be given more than once, or with commas."""
     values = (part.strip() for given in query.getlist(name) for part in given.split(","))
     return [value for value in values if value]
+
+
+def revision_of(header: str | None) -> int | None:
+    """Return the greatest revision in an `If-None-Match`; None if it has none of ours."""
+    tags = (tag for tag in tags_of(header) if _WHOLE.fullmatch(tag))
+    return max((int(tag) for tag in tags if int(tag) <= MOST_NUMBER), default=None)
 
 
 def tags_of(header: str | None) -> frozenset[str]:
