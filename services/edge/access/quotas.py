@@ -104,11 +104,14 @@ class Quotas:
         }
 
     def _owners(self, caller: Caller) -> tuple[tuple[str, Quota], ...]:
-        """Return who pays: the tenant, and the key where it has a quota of its own."""
+        """Return who pays: the key where it has a quota of its own, and the tenant.
+
+        In this order: what a key is refused must not be taken from all others of its tenant.
+        """
         tenant = (_tenant(caller), self._plans.of(caller.tenant_id))
         if caller.quota == UNLIMITED:
             return (tenant,)
-        return (tenant, (f"{caller.tenant_id}/{caller.name}", caller.quota))
+        return ((f"{caller.tenant_id}/{caller.name}", caller.quota), tenant)
 
     async def _charge(self, owner: str, tokens: int) -> None:
         # Here as well: while Redis is gone, what was used before counts.

@@ -153,6 +153,13 @@ async def test_a_key_may_have_less_than_its_tenant(redis: Redis) -> None:
     assert await take(quotas) == ""
 
 
+async def test_what_a_key_is_refused_its_tenant_has_not_used(redis: Redis) -> None:
+    quotas = shared(redis, Quota(requests_per_minute=5))
+    few = caller(quota=Quota(requests_per_minute=1))
+    assert [await take(quotas, few) for _ in range(9)] == ["", *["requests_per_minute"] * 8]
+    assert [await take(quotas) for _ in range(5)] == [*[""] * 4, "requests_per_minute"]
+
+
 async def test_while_redis_is_gone_each_replica_allows_its_part() -> None:
     gone: Redis = open_redis("redis://127.0.0.1:1/0", timeout_s=0.2)
     quotas = Quotas(Plans(Quota(requests_per_minute=6)), SharedLedger(gone), replicas=3)
