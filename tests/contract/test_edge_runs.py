@@ -10,23 +10,34 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+from starlette.types import Message
 
 from libs.clients import Connection
+from libs.clients.answer import AnswerClient
 from libs.server.testing import serving
 from libs.values import (
+    AnswerEvent,
     CacheControl,
     CacheHit,
     CacheLayer,
+    Completed,
     HopAccount,
+    Question,
     Revised,
     Sources,
     TextDelta,
     Usage,
 )
+from services.edge.access.caller import Caller, anyone
 from services.edge.access.quota import Plans, Quota
 from services.edge.access.quotas import Quotas
-from services.edge.answers.answering import Pace
-from services.edge.web.sse import Flow
+from services.edge.answers.answering import Answering, Pace
+from services.edge.problem import ProblemError
+from services.edge.web.exchange import Exchange
+from services.edge.web.metrics import EdgeMetrics
+from services.edge.web.sse import EventStream, Flow, ReaderTooSlowError
 from tests.support.edges import (
     ACCOUNT,
     COMPLETED,
@@ -43,6 +54,7 @@ from tests.support.edges import (
 )
 from tests.support.waiting import until
 
+QUESTION = Question("acme", "Why is the sky blue?", resumable=True)
 ASK = {"question": "Why is the sky blue?", "resumable": True}
 TEXTS = tuple(map(TextDelta, ("Because ", "of ", "scattering", ".")))
 EVENTS = "/v1/runs/run-1/events"
@@ -369,6 +381,38 @@ async def test_the_tokens_of_a_run_count_though_its_reader_left(
             await until(is_refused)
         else:
             assert not await is_refused()
+
+
+async def test_the_tokens_of_a_run_count_though_its_reader_left_at_its_last_event(
+    replicas: list[Replica], story: Story
+) -> None:
+    story.tell(replace(COMPLETED, usage=Usage(90, 20)))
+    quotas, caller = Quotas(Plans(Quota(tokens_per_day=100))), anyone("acme")
+
+    async def take(numbered: AnswerEvent) -> None:
+        if isinstance(numbered.event, Completed):
+            raise ReaderTooSlowError
+
+    async def is_refused() -> bool:
+        try:
+            async with quotas.within(caller, streaming=False):
+                return False
+        except ProblemError:
+            return True
+
+    async with serving(replicas[0].register) as address, Connection.open(address) as connection:
+        metrics = EdgeMetrics(CollectorRegistry())
+        answering = Answering(AnswerClient(connection), PACE, metrics, time.monotonic, quotas)
+        with pytest.raises(ReaderTooSlowError):
+            await answering.run(asked_by(caller), QUESTION, None, take)
+        await until(is_refused)
+
+
+def asked_by(caller: Caller) -> Exchange:
+    async def send(_: Message) -> None: ...
+
+    request = Request({"type": "http", "headers": []})
+    return Exchange(request, EventStream(send), time.monotonic(), 1000, 1.0, caller)
 
 
 async def is_cancelled(replicas: list[Replica]) -> bool:

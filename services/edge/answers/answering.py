@@ -116,10 +116,12 @@ class Answering:
                 aclosing(self._follower.ask(question)) as events,
             ):
                 async for numbered in events:
-                    event, seen.last = numbered.event, numbered.sequence
+                    event = numbered.event
                     if isinstance(event, Plan):
                         seen.run_id = event.run_id if question.resumable else ""
                     await take(numbered)
+                    # Not before: whose reader leaves at the last event has it counted later.
+                    seen.last = numbered.sequence
                     if isinstance(event, SHOWN) and not has_text:
                         has_text = True
                         after_s = self._clock() - exchange.arrived_s
