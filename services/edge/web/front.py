@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from opentelemetry.trace import Span, Status, StatusCode
@@ -179,8 +179,9 @@ class Front:
         if exchange.stream.is_cut:
             return  # nobody hears it
         if exchange.stream.begun:
-            await exchange.stream.write(operation.manner.frame(problem))
-            await exchange.stream.end()
+            with suppress(CallerLeftError):  # its reader may take nothing any more
+                await exchange.stream.write(operation.manner.frame(problem))
+                await exchange.stream.end()
             return
         exchange.status = problem.status
         request = exchange.request
