@@ -1,4 +1,4 @@
-// hasten for pages and for Node (18 on): ask, paint an answer as it comes, follow runs and jobs, resume.
+// hasten for pages and for Node (20.3 on): ask, paint an answer as it comes, follow runs and jobs, resume.
 // One file, no dependencies. Events are those of docs/reference/http.md.
 
 /** Why a request has no answer: problem details (RFC 9457). */
@@ -18,6 +18,8 @@ export class ProblemError extends Error {
 const FIRST_WAIT_MS = 200;
 const LONGEST_WAIT_MS = 5_000;
 const GIVEN_UP_AFTER_MS = 60_000;
+// Codes of a socket that no other one would mend: what was said, who says it, and what they may.
+const HOPELESS = new Set([4400, 4401, 4403]);
 const FINAL = new Set(["completed", "error"]);
 
 /**
@@ -258,17 +260,34 @@ class Live {
     const protocols = this._client.key ? ["hasten.v1", `hasten.key.${this._client.key}`] : ["hasten.v1"];
     const socket = new this._client._WebSocket(`${base.replace(/^http/, "ws")}/v1/ws`, protocols);
     this._socket = socket;
+    let problem = null;
     socket.onopen = () => {
-      this._waitMs = FIRST_WAIT_MS;
       for (const { subject, after } of this._subjects.values()) this._say({ type: "subscribe", ...subject, after });
     };
-    socket.onmessage = ({ data }) => this._hear(JSON.parse(data));
-    socket.onclose = () => {
+    socket.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      if (isOfSocket(message)) problem = message.problem;
+      else {
+        // Not when it opens: who is not let in hears of it in a socket that is open.
+        this._waitMs = FIRST_WAIT_MS;
+        this._hear(message);
+      }
+    };
+    socket.onclose = ({ code }) => {
       this._socket = null;
+      if (HOPELESS.has(code)) this._giveUp(problem ?? { reason: "SOCKET_CLOSED", detail: `closed with ${code}` });
+      const retryMs = (problem?.retry_after_s ?? 0) * 1000;
       if (this._closed || this._subjects.size === 0) return;
-      setTimeout(() => this._closed || this._socket || this._connect(), this._waitMs);
+      setTimeout(() => this._closed || this._socket || this._connect(), Math.max(this._waitMs, retryMs));
       this._waitMs = Math.min(2 * this._waitMs, LONGEST_WAIT_MS);
     };
+  }
+
+  /** Tell all listeners why nothing more comes. */
+  _giveUp(problem) {
+    const known = [...this._subjects.values()];
+    this._subjects.clear();
+    for (const { listener } of known) listener({ id: null, event: "error", data: problem });
   }
 
   _say(message) {
@@ -289,6 +308,10 @@ class Live {
       known.listener({ id: null, event: "error", data: message.problem });
     }
   }
+}
+
+function isOfSocket({ type, job, run }) {
+  return type === "error" && job === undefined && run === undefined;
 }
 
 function nameOf({ job, run }) {

@@ -278,9 +278,9 @@ describe("a socket", () => {
     tell(message) {
       this.onmessage({ data: JSON.stringify(message) });
     }
-    close() {
+    close(code = 1000) {
       this.readyState = 3;
-      this.onclose({});
+      this.onclose({ code });
     }
   }
 
@@ -301,6 +301,33 @@ describe("a socket", () => {
     assert.deepEqual(second.said, [{ type: "subscribe", job: "j1", after: 2 }]);
     for (const id of [2, 3]) second.tell({ type: "event", job: "j1", id, event: "completed", data: {} });
     assert.deepEqual(heard, [1, 2, 3]);
+    live.close();
+  });
+
+  test("is not opened again for who is not let in, and says why", async () => {
+    Socket.all.length = 0;
+    const live = new Hasten({ url: "http://edge", key: "bad", WebSocket: Socket }).live();
+    const heard = [];
+    live.subscribe({ run: "r1" }, ({ event, data }) => heard.push([event, data.reason]));
+    await new Promise((soon) => setTimeout(soon, 5));
+    Socket.all[0].tell({ type: "error", problem: { status: 401, reason: "UNAUTHENTICATED" } });
+    Socket.all[0].close(4401);
+    assert.deepEqual(heard, [["error", "UNAUTHENTICATED"]]);
+    await new Promise((soon) => setTimeout(soon, 300));
+    assert.equal(Socket.all.length, 1);
+  });
+
+  test("that is closed at once each time is opened again ever more rarely", async () => {
+    Socket.all.length = 0;
+    const live = new Hasten({ url: "http://edge", WebSocket: Socket }).live();
+    live.subscribe({ run: "r1" }, () => {});
+    await new Promise((soon) => setTimeout(soon, 5));
+    for (const waitMs of [200, 400]) {
+      assert.equal(live._waitMs, waitMs);
+      Socket.all.at(-1).close(1011);
+      await new Promise((soon) => setTimeout(soon, waitMs + 50));
+    }
+    assert.equal(Socket.all.length, 3);
     live.close();
   });
 });
