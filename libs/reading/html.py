@@ -50,6 +50,18 @@ _NEVER_DEEP = frozenset(
     p li dt dd td th tr tbody thead tfoot option optgroup colgroup html head body
     """.split()  # noqa: SIM905
 )
+# An attribute as the parser takes it: blanks, a name, and perhaps a value.
+_ATTRIBUTE = re.compile(
+    r"""[ \t\r\n\f/]*+[^ \t\r\n\f/>][^ \t\r\n\f/>=]*+"""
+    r"""(?:[ \t\r\n\f]*+=[ \t\r\n\f]*+(?:"[^"]*+"?|'[^']*+'?|[^ \t\r\n\f>"'][^ \t\r\n\f>]*+)?+)?+"""
+)
+# Pairs of a tag's attributes, over all tags: a page has some millions, and 20,000 attributes at one
+# tag take two seconds.
+_MOST_PAIRS = 300_000_000
+# They are one element, however often they stand there: it gets the attributes of all.
+_ONCE = frozenset({"html", "body"})
+# Times that a character may be looked at as part of a tag; more than once if quotes stay open.
+_MOST_LOOKS = 4
 _MOST_DEPTH = 1_000
 # Tags of a page times the elements that are open at each: a page of a million tags has fifteen.
 _MOST_WORK = 30_000_000
@@ -91,12 +103,21 @@ def _check_nesting(text: str) -> None:
     """Refuse what would take the parser time that grows with its square.
 
     Browsers end nesting at a depth of 512; the parser goes on, and looks through all open
-    elements, or opens them anew, at each further tag.
+    elements, or opens them anew, at each further tag. It looks through the attributes of a tag at
+    each further one, too.
     """
     opened: Counter[str] = Counter()
-    depth = work = 0
+    attributes: Counter[str] = Counter()
+    depth = work = looks = pairs = 0
     for tag in _TAG.finditer(text):
         name = tag["name"].lower()
+        count, end = _attributes(text, tag.end())
+        looks += end - tag.end()
+        if name in _ONCE:
+            attributes[name] += count
+        pairs += count * max(count, attributes[name])
+        if pairs > _MOST_PAIRS or looks > _MOST_LOOKS * len(text):
+            raise UnreadableError("is HTML with too many attributes")
         if tag["slash"]:
             if opened[name]:
                 opened[name] -= 1
@@ -109,6 +130,14 @@ def _check_nesting(text: str) -> None:
         work += depth
         if work > _MOST_WORK:
             raise UnreadableError("is HTML that leaves too many elements open")
+
+
+def _attributes(text: str, start: int) -> tuple[int, int]:
+    """Return how many attributes a tag has, as far as these may be, and where they end."""
+    count, end = 0, start
+    while count * count <= _MOST_PAIRS and (found := _ATTRIBUTE.match(text, end)):
+        count, end = count + 1, found.end()
+    return count, end
 
 
 def _title(tree: LexborHTMLParser, blocks: list[str]) -> str:

@@ -7,7 +7,8 @@ import re
 
 from libs.reading.found import MAX_TITLE, UnreadableError
 
-_HEADING = re.compile(r"^ {0,3}# +(?P<title>.+?)[ #]*$", re.MULTILINE)
+# Each part takes all that it can at once: a line of a million blanks is looked at once.
+_HEADING = re.compile(r"^ {0,3}# ++(?P<title>.++)$", re.MULTILINE)
 _LOOKED_AT = 8192
 # A mark at the very start says which of these a text is in.
 _MARKS = (
@@ -47,7 +48,7 @@ def decoded_as(data: bytes, charset: str) -> str:
 def title_of(markdown: str) -> str:
     """Return the first heading of the first level; empty if there is none."""
     found = _HEADING.search(markdown.partition("```")[0])
-    return found["title"].strip()[:MAX_TITLE] if found else ""
+    return found["title"].rstrip("# ").strip()[:MAX_TITLE].rstrip() if found else ""
 
 
 def _in(data: bytes, codec: str, shown: str) -> str:

@@ -98,6 +98,41 @@ def test_a_page_whose_open_elements_come_again_in_each_paragraph_is_not_read() -
     assert read("a.html", page.encode()) == "is HTML that leaves too many elements open"
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<p " + " ".join(f"a{number}" for number in range(20_000)) + ">x",
+        "<p " + "".join(f"a{number}='>'" for number in range(20_000)) + ">x",
+        "".join(f"<body a{number}>" for number in range(30_000)) + "x",
+        "<a/x=" * 100_000,
+    ],
+    ids=["bare", "with values", "of the body", "without end"],
+)
+def test_a_page_with_attributes_without_end_is_not_read(page: str) -> None:
+    assert read("a.html", page.encode()) == "is HTML with too many attributes"
+
+
+def test_a_page_with_many_attributes_and_long_ones_is_read() -> None:
+    image = f"<p title='a > b' hidden=0><img src='data:{'A b' * 100_000}'>"
+    page = image + "<p " + " ".join(f"data-{number}=1" for number in range(1_000)) + ">Words."
+    assert document("a.html", page.encode()).text == "Words."
+
+
+@pytest.mark.parametrize(
+    ("markdown", "title"),
+    [
+        ("# C# and F# ##  \n", "C# and F"),
+        ("#   Far in\r\n", "Far in"),
+        ("#  \n# Next", "Next"),
+        # Looked at once: by each blank anew it would take an hour.
+        ("# A" + " " * 1_000_000 + "b", "A"),
+    ],
+    ids=["marks", "blanks", "none", "a million blanks"],
+)
+def test_the_title_of_markdown_is_its_first_heading(markdown: str, title: str) -> None:
+    assert document("a.md", markdown.encode()).title == title
+
+
 def test_a_pdf_is_read_page_by_page() -> None:
     found = document("a.pdf", pdf(["First page\nof two", "Second (page)"], "A title"))
     assert found.title == "A title"
