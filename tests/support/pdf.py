@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 
 from pypdf import PdfReader, PdfWriter
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 
 def pdf(pages: Sequence[str], title: str = "") -> bytes:
@@ -27,6 +28,24 @@ def pdf(pages: Sequence[str], title: str = "") -> bytes:
         objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
     objects.append(f"<< /Title ({_escaped(title)}) >>")
     return _file(objects)
+
+
+def swollen(instructions: bytes, *, in_form: bool = False) -> bytes:
+    """Return a small PDF whose page, or a form on it, unpacks to these instructions."""
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf(["Words."]))))
+    page, stream = writer.pages[0], DecodedStreamObject()
+    stream.set_data(instructions)
+    packed = stream.flate_encode()
+    if in_form:
+        packed.update({NameObject("/Type"): NameObject("/XObject")})
+        packed.update({NameObject("/Subtype"): NameObject("/Form")})
+        forms = DictionaryObject({NameObject("/F"): writer._add_object(packed)})  # noqa: SLF001
+        page["/Resources"].get_object()[NameObject("/XObject")] = forms  # type: ignore[index]
+    else:
+        page[NameObject("/Contents")] = writer._add_object(packed)  # noqa: SLF001
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
 
 
 def locked(data: bytes, password: str) -> bytes:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from libs.reading import MAX_BYTES, MAX_CHARACTERS, Unreadable, format_of, read_file
 from libs.values.retrieval import Document, TextFormat
-from tests.support.pdf import locked, pdf
+from tests.support.pdf import locked, pdf, swollen
 
 PAGE = """<!DOCTYPE html><html><head><title> A  page </title><style>p {}</style></head><body>
 <header>Site name</header><nav><a href="/">Home</a></nav>
@@ -131,6 +131,14 @@ def test_a_page_with_many_attributes_and_long_ones_is_read() -> None:
 )
 def test_the_title_of_markdown_is_its_first_heading(markdown: str, title: str) -> None:
     assert document("a.md", markdown.encode()).title == title
+
+
+@pytest.mark.parametrize("in_form", [False, True], ids=["page", "form"])
+def test_a_pdf_that_unpacks_to_more_than_a_page_may_have_is_not_read(*, in_form: bool) -> None:
+    small, large = (swollen(b"q Q " * 2**power, in_form=in_form) for power in (10, 21))
+    assert len(large) < 32_000
+    reason = "is a PDF with a page of more than 4194304 bytes of drawing"
+    assert (read("a.pdf", small) != reason, read("a.pdf", large)) == (True, reason)
 
 
 def test_a_pdf_is_read_page_by_page() -> None:
