@@ -26,6 +26,7 @@ _LIMIT_S = 600.0
 _STAGE = "storing"
 # Of a file of very many rows, an item names the first ones.
 _MOST_NAMED = 100
+NOT_ITS_SCOPE = "has a scope that is not the job's"
 
 
 class IngestInput(JobInput):
@@ -35,7 +36,7 @@ class IngestInput(JobInput):
         collection: made if it is not there.
         files: what to store.
         scope: the documents' access scope; empty is open to the whole tenant. That of the job
-            if it is not given. Rows of JSON lines may say another.
+            if it is not given. Rows of JSON lines may name one of the two.
     """
 
     collection: CollectionName = "default"
@@ -158,6 +159,9 @@ async def _run(
         for where, found in await read_given(key, file):
             if isinstance(found, Unreadable):
                 outcome.unreadable.append(found)
+            elif found.scope not in ("", scope, task.scope):
+                # Whether the submitter may name it was asked of these alone.
+                outcome.unreadable.append(Unreadable(where, NOT_ITS_SCOPE))
             else:
                 await store.add(outcome, where, labelled(found, file, scope))
         store.has_read(outcome)

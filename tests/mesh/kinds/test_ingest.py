@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from collections.abc import Sequence
 
@@ -96,6 +97,26 @@ async def test_a_document_goes_where_it_is_said_to(staff: Staff) -> None:
     await attempt(staff.clients, "ingest", task=task, files=files, scope="")
     assert (await staff.retrieval.get(TENANT, "default", "named:1")).document.scope == ""
     assert (await staff.retrieval.get(TENANT, "default", "page")).document.text == "Hi"
+
+
+async def test_a_row_goes_into_no_scope_but_those_of_its_job(staff: Staff) -> None:
+    rows = "\n".join(
+        json.dumps({"id": f"row of {scope}", "text": "x", "scope": scope})
+        for scope in ("hr", "board", "staff", "")
+    )
+    result, told = await attempt(
+        staff.clients,
+        "ingest",
+        task=Task(TENANT, "job-1", 1, "hr"),
+        files=[{"name": "rows.jsonl", "content": rows}],
+        scope="staff",
+    )
+    assert (result["document_count"], result["unreadable_count"]) == (3, 1)
+    refused = {"where": "rows.jsonl:2", "reason": "has a scope that is not the job's"}
+    assert told.items["rows.jsonl"]["unreadable"] == [refused]
+    for scope, stored in (("hr", "hr"), ("staff", "staff"), ("", "staff")):
+        found = await staff.retrieval.get(TENANT, "default", f"row of {scope}")
+        assert found.document.scope == stored
 
 
 async def test_files_that_an_earlier_attempt_has_told_of_are_not_read_again(staff: Staff) -> None:
