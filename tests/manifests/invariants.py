@@ -31,6 +31,7 @@ ARROWS = {
     "traces": set(),
 }
 _SHARED_VARIABLES = re.compile(r"^(OTEL_\w+|OMP_NUM_THREADS)$")
+_NAMES_PORT, _TRACES_PORT = 53, 4317
 _KEPT_FREE_S = 5.0
 """Seconds of a pod's grace that must be left when all else has taken its time."""
 
@@ -214,6 +215,33 @@ def policies_are_the_arrows(rendered: Rendered) -> Iterator[str]:
                 yield f"{caller} -> {callee}: ingress {'missing' if wanted else 'is too much'}"
 
 
+def every_pod_reaches_names_and_traces(rendered: Rendered) -> Iterator[str]:
+    """Every pod that calls others may ask for their names, and its spans arrive."""
+    policies = rendered.of("NetworkPolicy")
+    traces = labels_of(rendered.named("StatefulSet", "traces"))
+    for name, workload, _ in workloads(rendered):
+        labels = labels_of(workload)
+        # It calls nobody.
+        if name == "valkey":
+            continue
+        if not any(_is_for_names(rule) for rule in _egress(policies, labels)):
+            yield f"{name}: it may not ask for names"
+        if not _lets_out(policies, labels, traces, _TRACES_PORT):
+            yield f"{name} -> traces: egress missing"
+        if not _lets_in(policies, labels, traces):
+            yield f"{name} -> traces: ingress missing"
+
+
+def _is_for_names(rule: Json) -> bool:
+    return {"port": _NAMES_PORT, "protocol": "UDP"} in rule.get("ports", [])
+
+
+def _egress(policies: list[Json], labels: Json) -> Iterator[Json]:
+    for policy in policies:
+        if matches(policy["spec"]["podSelector"], labels):
+            yield from policy["spec"].get("egress", [])
+
+
 def targets_are_arrows(rendered: Rendered) -> Iterator[str]:
     """What a process is set up to call is an arrow, and every arrow is set up."""
     for name, _, container in ours(rendered):
@@ -235,10 +263,7 @@ def _first_port(container: Json) -> int:
 
 def _lets_out(policies: list[Json], caller: Json, callee: Json, port: int) -> bool:
     return any(
-        _at(rule, port) and _covers(rule.get("to"), callee)
-        for policy in policies
-        if matches(policy["spec"]["podSelector"], caller)
-        for rule in policy["spec"].get("egress", [])
+        _at(rule, port) and _covers(rule.get("to"), callee) for rule in _egress(policies, caller)
     )
 
 
@@ -302,6 +327,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     variables_exist,
     grace_is_enough,
     policies_are_the_arrows,
+    every_pod_reaches_names_and_traces,
     targets_are_arrows,
     drains_are_possible,
     pods_are_restricted,

@@ -104,6 +104,11 @@ def close_a_way(rendered: Rendered) -> None:
     del rendered.named("NetworkPolicy", "retrieval")["spec"]["egress"]
 
 
+def be_nobodys_part(rendered: Rendered) -> None:
+    template = rendered.named("Deployment", "collector")["spec"]["template"]
+    del template["metadata"]["labels"]["app.kubernetes.io/part-of"]
+
+
 def call_another(rendered: Rendered) -> None:
     set_variable(rendered, "edge", "EDGE_CACHE_TARGET", "dns:///cache:50052")
 
@@ -135,6 +140,7 @@ FAULTS: list[tuple[Callable[[Rendered], None], check.Invariant]] = [
     (open_all, check.policies_are_the_arrows),
     (let_the_edge_in, check.policies_are_the_arrows),
     (close_a_way, check.policies_are_the_arrows),
+    (be_nobodys_part, check.every_pod_reaches_names_and_traces),
     (call_another, check.targets_are_arrows),
     (hold_a_node, check.drains_are_possible),
     (be_root, check.pods_are_restricted),
