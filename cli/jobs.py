@@ -299,7 +299,9 @@ def _took(job: Job) -> str:
 
 def _table(jobs: list[Job]) -> Table:
     table = Table(box=None)
-    for name in ("job", "kind", "state", "%", "attempt", "took", "error"):
+    # Whole, however narrow the screen: it is what the other commands are given.
+    table.add_column("job", no_wrap=True)
+    for name in ("kind", "state", "%", "attempt", "took", "error"):
         table.add_column(name, justify="right" if name in ("%", "attempt", "took") else "left")
     for job in jobs:
         cells: list[Any] = [job.job_id, job.kind, job.state.name.lower()]
