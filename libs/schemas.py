@@ -4,18 +4,49 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import SchemaError, best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 MOST_BYTES = 16_384
 """The longest schema that is taken, as JSON in UTF-8."""
-# What a schema may do to whoever applies it: nest too deep, refer to nothing, hold no pattern.
-_BROKEN = (RecursionError, Unresolvable, re.error)
+# Keywords that are applied for one value: half a second. Each reference may lead to two more, so
+# without a bound a schema of 2 KB takes days.
+_MOST_STEPS = 30_000
+_steps_left: ContextVar[int] = ContextVar("steps_left")
+
+
+class _EndlessError(Exception):
+    """A schema takes more steps than it may."""
+
+
+# What a schema may do to whoever applies it: nest too deep, refer to nothing, hold no pattern,
+# come to no end.
+_BROKEN = (RecursionError, Unresolvable, re.error, _EndlessError)
+
+
+def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what applies a keyword and counts that as a step."""
+
+    def apply(*args: Any) -> Any:
+        left = _steps_left.get()
+        if not left:
+            raise _EndlessError
+        _steps_left.set(left - 1)
+        return keyword(*args)
+
+    return apply
+
+
+_Validator = validators.extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    {name: _counted(keyword) for name, keyword in Draft202012Validator.VALIDATORS.items()},
+)
 
 
 class NotAdmittedError(ValueError):
@@ -46,14 +77,27 @@ def require_admitted(value: Any, schema: Any) -> None:
     Raises:
         NotAdmittedError: it does not satisfy the schema, or that cannot be told.
     """
+    _steps_left.set(_MOST_STEPS)
     try:
         # Without a registry of its own a validator fetches what a schema refers to.
-        error = best_match(Draft202012Validator(schema, registry=Registry()).iter_errors(value))
+        validator = _Validator(_of_one_dialect(schema), registry=Registry())
+        error = best_match(validator.iter_errors(value))
     except _BROKEN as broken:
         raise NotAdmittedError("the schema cannot be applied") from broken
     if error is not None:
         place = error.json_path.removeprefix("$").removeprefix(".")
         raise NotAdmittedError(f"{place}: {error.message}" if place else error.message)
+
+
+def _of_one_dialect(schema: Any) -> Any:
+    """Return a schema whose parts name no dialect: that would choose a validator without steps."""
+    if isinstance(schema, Mapping):
+        return {
+            key: _of_one_dialect(value)
+            for key, value in schema.items()
+            if key != "$schema" or not isinstance(value, str)
+        }
+    return list(map(_of_one_dialect, schema)) if isinstance(schema, list) else schema
 
 
 def _references(schema: Any) -> Iterator[str]:

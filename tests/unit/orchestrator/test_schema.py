@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from libs.errors import InvalidFieldError
 from services.orchestrator.schema import check_schema, satisfies
@@ -61,3 +62,18 @@ def test_a_schema_may_refer_to_its_own_parts() -> None:
 def test_a_pattern_that_is_none_admits_nothing() -> None:
     schema = '{"type": "object", "properties": {"a": {"pattern": "("}}}'
     assert not satisfies('{"a": "b"}', schema)
+
+
+@pytest.mark.parametrize("dialect", [{}, {"$schema": Draft202012Validator.META_SCHEMA["$id"]}])
+def test_a_schema_that_takes_days_admits_nothing_within_a_second(dialect: dict[str, str]) -> None:
+    twice = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2, **dialect} for n in range(40)}
+    schema = json.dumps({"$ref": "#/$defs/a0", "$defs": {**twice, "a40": {}}, **dialect})
+    check_schema(schema)
+    assert not satisfies("1", schema)
+
+
+def test_a_schema_that_names_its_dialect_admits_what_it_says() -> None:
+    dialect = Draft202012Validator.META_SCHEMA["$id"]
+    schema = json.dumps({"$schema": dialect, "properties": {"$schema": {"type": "string"}}})
+    assert satisfies('{"$schema": "x"}', schema)
+    assert not satisfies('{"$schema": 1}', schema)
