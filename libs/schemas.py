@@ -61,8 +61,10 @@ def require_schema(schema: Any) -> None:
     """
     try:
         size_bytes = len(json.dumps(schema, allow_nan=False).encode())
-        Draft202012Validator.check_schema(schema)
         references = list(_references(schema))
+        # Not of a long one: looking at each megabyte takes ten seconds and more.
+        if size_bytes <= MOST_BYTES:
+            Draft202012Validator.check_schema(schema)
     except (SchemaError, RecursionError, ValueError) as error:
         raise ValueError("must be a JSON Schema (2020-12)") from error
     if size_bytes > MOST_BYTES:

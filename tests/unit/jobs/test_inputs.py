@@ -12,7 +12,7 @@ from libs.values import CacheControl, Filter, Quality, Question, Render, Role, T
 from services.jobs.kinds import KINDS, Task
 from services.jobs.kinds.answer import AnswerInput
 from services.jobs.kinds.kind import MOST_KEY_CHARACTERS, Ledger, short_key
-from services.jobs.kinds.schema import BadOutputError, Form, parsed
+from services.jobs.kinds.schema import BadOutputError, Form, checked_schema, parsed
 from services.orchestrator.deferring import JOBS_POLICY, input_of
 
 SCHEMA = {"type": "object"}
@@ -199,3 +199,8 @@ def test_a_schema_that_cannot_be_applied_says_so() -> None:
         with pytest.raises(BadOutputError):
             Form(schema).check("text")
     assert parsed("1") == 1
+
+
+def test_a_schema_that_is_too_long_is_not_looked_at() -> None:
+    with pytest.raises(ValueError, match="must have at most 16384 bytes"):
+        checked_schema({"type": 5, "enum": ["x" * 20_000]})
