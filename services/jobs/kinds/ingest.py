@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from libs.errors import InvalidFieldError
+from libs.errors import DocumentNotFoundError, InvalidFieldError
 from libs.reading import Unreadable
 from libs.values.retrieval import Document
 from services.jobs.kinds.clients import Clients
 from services.jobs.kinds.files import FileInput, keyed_files, labelled, read_given
 from services.jobs.kinds.inputs import CollectionName
 from services.jobs.kinds.kind import JobInput, Task, Teller, kind_of
-from services.jobs.kinds.work import Steps, patiently
+from services.jobs.kinds.work import Steps, patiently, side_by_side
 
 _MOST_FILES = 1_000
 # A call's share: few enough to be quick, enough to fill the encoder's batches.
@@ -27,6 +27,7 @@ _STAGE = "storing"
 # Of a file of very many rows, an item names the first ones.
 _MOST_NAMED = 100
 NOT_ITS_SCOPE = "has a scope that is not the job's"
+FOREIGN = "has the id of a document whose scope is not the job's"
 
 
 class IngestInput(JobInput):
@@ -74,6 +75,7 @@ class _Store:
     def __init__(self, task: Task, given: IngestInput, teller: Teller, clients: Clients) -> None:
         self._client = clients.retrieval
         self._tenant_id = task.tenant_id
+        self._scopes = _scopes_of(task, given)
         self._collection = given.collection
         self._teller = teller
         self._steps = Steps(teller, len(given.files), len(teller.items))
@@ -114,12 +116,39 @@ class _Store:
     async def flush(self) -> None:
         """Store what is waiting, and tell of the files that are done by that."""
         if self._batch:
-            await self._store(self._batch)
+            await self._store_own(self._batch)
             self._batch = []
         read, self._read = self._read, []
         for outcome in read:
             await self._teller.item(outcome.key, outcome.value())
             await self._steps.done(_STAGE, outcome.key)
+
+    async def _store_own(self, batch: Sequence[tuple[_Outcome, str, Document]]) -> None:
+        """Store documents, but none in the place of one that this job must not touch."""
+        foreign: set[str] = set()
+
+        async def look(document_id: str) -> None:
+            if await self._is_foreign(document_id):
+                foreign.add(document_id)
+
+        await side_by_side([each.document_id for _, _, each in batch], look)
+        for outcome, where, document in batch:
+            if document.document_id in foreign:
+                outcome.unreadable.append(Unreadable(where, FOREIGN))
+        own = [each for each in batch if each[2].document_id not in foreign]
+        if own:
+            await self._store(own)
+
+    async def _is_foreign(self, document_id: str) -> bool:
+        get = self._client.get
+        call = functools.partial(
+            get, self._tenant_id, self._collection, document_id, limit_s=_LIMIT_S
+        )
+        try:
+            stored = await patiently(call)
+        except (DocumentNotFoundError, InvalidFieldError):
+            return False
+        return stored.document.scope not in self._scopes
 
     async def _store(self, batch: Sequence[tuple[_Outcome, str, Document]]) -> None:
         """Store documents; of those that retrieval refuses, each is named."""
@@ -159,7 +188,7 @@ async def _run(
         for where, found in await read_given(key, file):
             if isinstance(found, Unreadable):
                 outcome.unreadable.append(found)
-            elif found.scope not in ("", scope, task.scope):
+            elif found.scope not in _scopes_of(task, given):
                 # Whether the submitter may name it was asked of these alone.
                 outcome.unreadable.append(Unreadable(where, NOT_ITS_SCOPE))
             else:
@@ -167,6 +196,11 @@ async def _run(
         store.has_read(outcome)
     await store.flush()
     return _result(given, [teller.items[key] for key in files], store)
+
+
+def _scopes_of(task: Task, given: IngestInput) -> frozenset[str]:
+    """Return the scopes that the submitter may name, as far as is known here."""
+    return frozenset({"", task.scope, given.scope or ""})
 
 
 def _result(

@@ -119,6 +119,31 @@ async def test_a_row_goes_into_no_scope_but_those_of_its_job(staff: Staff) -> No
         assert found.document.scope == stored
 
 
+async def test_a_document_of_another_scope_is_not_replaced(staff: Staff) -> None:
+    files = [
+        {"name": name, "content": f"{name} by hr."} for name in ("plan.md", "own.md", "open.md")
+    ]
+    there = [
+        Document(name, "Before.", scope=scope)
+        for name, scope in (("plan.md", "board"), ("own.md", "hr"), ("open.md", ""))
+    ]
+    await staff.retrieval.create_collection(TENANT, "shared")
+    await staff.retrieval.upsert(TENANT, "shared", there)
+    result, _ = await attempt(
+        staff.clients,
+        "ingest",
+        task=Task(TENANT, "job-1", 1, "hr"),
+        files=files,
+        collection="shared",
+    )
+    reason = "has the id of a document whose scope is not the job's"
+    assert result["failed_files"] == [{"name": "plan.md", "reason": reason}]
+    texts = [
+        (await staff.retrieval.get(TENANT, "shared", each["name"])).document.text for each in files
+    ]
+    assert texts == ["Before.", "own.md by hr.", "open.md by hr."]
+
+
 async def test_files_that_an_earlier_attempt_has_told_of_are_not_read_again(staff: Staff) -> None:
     files = [{"name": f"{'n' * 400}{number}.md", "content": "Words."} for number in range(3)]
     _, told = await attempt(staff.clients, "ingest", files=files)
