@@ -5,48 +5,98 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Mapping
+import os
+import shlex
+import sys
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from tests.bench.embedding_bench import embedding_ratio
-from tests.bench.paths import measure
+from tests.bench.entries import measure_entries
+from tests.bench.first_text import measure_first_text
+from tests.bench.litellm_proxy import measure_litellm
+from tests.bench.paths import measure_ways
+from tests.bench.processes import measure_processes
+from tests.bench.report import markdown, note, table, write
+from tests.bench.rig import Rig, open_rig
+from tests.bench.throughput import measure_throughput
 
-# What the project promises of these figures; others are shown without a limit.
-_LIMITS = {
-    "exact_over_echo": 5.0,
-    "semantic_ms": 15.0,
-    "miss_ms": 60.0,
-    "engine_over_library": 0.25,
-    "service_over_library": 0.25,
-    "ready_s": 2.0,
-}
+_QUICK = ("ways", "entries", "first_text", "throughput", "processes", "embedding")
+_FULL = ("litellm",)
+_FEW, _MANY = 1_000, 100_000
+# What a figure of LiteLLM is if it did not install.
+_LITELLM = ("litellm_hit_over_hasten", "litellm_added_ms", "litellm_hit_ms")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print a table or one JSON object."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
+    load = os.getloadavg()[0]
+    arguments = _parser().parse_args(argv)
+    groups = set(arguments.only or (*_QUICK, *(_FULL if arguments.full else ())))
     console = Console(stderr=True, highlight=False)
-    figures: dict[str, float | None] = {**asyncio.run(measure(console)), **embedding_ratio()}
+    figures = _measure(groups, console, full=arguments.full)
+    if arguments.write:
+        command = shlex.join(["python", "-m", "tests.bench", *(argv or sys.argv[1:])])
+        where_from = note(command, load, datetime.now(UTC).date())
+        write(arguments.write, markdown(figures, where_from))
     if arguments.json:
         print(json.dumps(figures))
     else:
-        Console().print(_table(figures))
+        Console().print(table(figures))
 
 
-def _table(figures: Mapping[str, float | None]) -> Table:
-    table = Table(box=None)
-    table.add_column("figure")
-    table.add_column("median", justify="right")
-    table.add_column("at most", justify="right")
-    for name, value in figures.items():
-        limit = _LIMITS.get(name)
-        shown = "not installed" if value is None else f"{value:.3f}"
-        table.add_row(name, shown, "" if limit is None else f"{limit:g}")
-    return table
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--only", nargs="+", choices=(*_QUICK, *_FULL), help="these groups alone")
+    parser.add_argument(
+        "--full", action="store_true", help=f"{_MANY:,} stored answers and LiteLLM, too"
+    )
+    parser.add_argument("--write", type=Path, help="page whose table is written anew")
+    return parser
+
+
+def _measure(groups: Collection[str], console: Console, *, full: bool) -> dict[str, float | None]:
+    figures: dict[str, float | None] = {}
+    if set(groups) - {"embedding"}:
+        figures |= asyncio.run(_measure_mesh(groups, console, full=full))
+    if "embedding" in groups:
+        console.print("measuring: embedding")
+        figures |= embedding_ratio()
+    return figures
+
+
+async def _measure_mesh(
+    groups: Collection[str], console: Console, *, full: bool
+) -> dict[str, float | None]:
+    figures: dict[str, float | None] = {}
+    async with open_rig(console) as rig:
+        for group in ("ways", "first_text", "throughput", "litellm", "entries", "processes"):
+            if group in groups:
+                console.print(f"measuring: {group}")
+                figures |= await _of(group, rig)
+        # Last, because it leaves the cache larger than the others are to find it.
+        if full and "entries" in groups:
+            figures |= await measure_entries(rig, _MANY)
+    return figures
+
+
+async def _of(group: str, rig: Rig) -> dict[str, float] | dict[str, None]:
+    match group:
+        case "ways":
+            return await measure_ways(rig)
+        case "first_text":
+            return await measure_first_text(rig)
+        case "throughput":
+            return await measure_throughput(rig)
+        case "litellm":
+            return await measure_litellm(rig) or dict.fromkeys(_LITELLM)
+        case "entries":
+            return await measure_entries(rig, _FEW)
+    return measure_processes(rig)
 
 
 if __name__ == "__main__":

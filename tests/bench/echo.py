@@ -34,19 +34,24 @@ async def _serve() -> None:
 
 
 @asynccontextmanager
-async def echoing() -> AsyncIterator[Any]:
-    """Yield a callable that sends bytes to an echo server and awaits them back."""
+async def echo_address() -> AsyncIterator[str]:
+    """Run an echo server, and yield where it listens."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.echo", stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    port = int(await process.stdout.readline())
     try:
-        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield channel.unary_unary(METHOD)
+        yield f"127.0.0.1:{int(await process.stdout.readline())}"
     finally:
         process.terminate()
         await process.wait()
+
+
+@asynccontextmanager
+async def echoing() -> AsyncIterator[Any]:
+    """Yield a callable that sends bytes to an echo server and awaits them back."""
+    async with echo_address() as address, aio.insecure_channel(address) as channel:
+        yield channel.unary_unary(METHOD)
 
 
 if __name__ == "__main__":
