@@ -28,7 +28,7 @@ _AT_ONCE = 16
 _LIMIT_S = 20.0
 _LOOK_S = 0.25
 _INDEXED_WITHIN_S = 120.0
-# Hnswlib-like graphs of 100,000 vectors take a core for minutes; only then it is quick.
+# The graph over many vectors is built in the background; only then a search is quick.
 _SETTLED_WITHIN_S = 400.0
 _TURNS = Turns(rounds=10, per_round=20)
 

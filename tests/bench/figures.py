@@ -55,6 +55,7 @@ def _throughput(callers: int) -> Iterator[Figure]:
     yield Figure(f"exact_per_s_{callers}", f"exact hits, {by}", "a second")
     yield Figure(f"exact_p50_ms_{callers}", f"exact hit, {by}", "ms")
     yield Figure(f"exact_p99_ms_{callers}", f"exact hit, {by}, 99th percentile", "ms")
+    yield Figure(f"exact_other_share_{callers}", f"{by}: found by meaning, or refused", "of calls")
     yield Figure(f"cores_busy_{callers}", f"the whole machine, {by}", "cores")
 
 

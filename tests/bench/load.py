@@ -18,10 +18,11 @@ from grpc import aio
 
 from libs.clients import Connection
 from libs.clients.answer import AnswerClient
+from libs.errors import OverloadedError
 from libs.values import CacheLayer
 from tests.bench.echo import METHOD
 from tests.bench.rig import STORED, ask
-from tests.bench.timing import Way, percentile
+from tests.bench.timing import OtherWayError, Way, percentile, times_ms
 
 _WARM_UP_S = 0.5
 
@@ -45,11 +46,20 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of it: calls a second, times in ms, and the share of a core that calling took."""
+    """What came of it; only calls that went the way that is meant count as calls.
+
+    Attributes:
+        per_s: calls a second.
+        p50_ms: median of what one took.
+        p99_ms: 99th percentile of that.
+        other_share: calls that went another way or were refused, as a share of all, in [0, 1].
+        cpu_share: processor time that calling took, in cores.
+    """
 
     per_s: float
     p50_ms: float
     p99_ms: float
+    other_share: float
     cpu_share: float
 
 
@@ -70,29 +80,31 @@ async def _call(load: Load) -> Done:
     async with _way(load) as way:
         await _for(way, load.callers, _WARM_UP_S)
         began_s, cpu_s = time.perf_counter(), time.process_time()
-        took_ms = await _for(way, load.callers, load.seconds)
+        took_ms, others = await _for(way, load.callers, load.seconds)
         lasted_s = time.perf_counter() - began_s
         share = (time.process_time() - cpu_s) / lasted_s
     p50_ms, p99_ms = percentile(took_ms, 50), percentile(took_ms, 99)
-    return Done(len(took_ms) / lasted_s, p50_ms, p99_ms, share)
+    other_share = others / (others + len(took_ms))
+    return Done(len(took_ms) / lasted_s, p50_ms, p99_ms, other_share, share)
 
 
-async def _for(way: Way, callers: int, seconds: float) -> list[float]:
+async def _for(way: Way, callers: int, seconds: float) -> tuple[list[float], int]:
+    """Return the times of calls in ms, and how many others went another way or were refused."""
     end_s = time.perf_counter() + seconds
     took_ms: list[float] = []
+    others = 0
 
     async def call() -> None:
-        started_s = time.perf_counter()
-        while started_s < end_s:
-            await way()
-            ended_s = time.perf_counter()
-            took_ms.append((ended_s - started_s) * 1e3)
-            started_s = ended_s
+        nonlocal others
+        while time.perf_counter() < end_s:
+            found = await times_ms(way, 1)
+            took_ms.extend(found)
+            others += not found
 
     async with asyncio.TaskGroup() as group:
         for _ in range(callers):
             group.create_task(call())
-    return took_ms
+    return took_ms, others
 
 
 @asynccontextmanager
@@ -102,7 +114,11 @@ async def _way(load: Load) -> AsyncIterator[Way]:
             client = AnswerClient(connection)
 
             async def exact() -> None:
-                await ask(client, STORED, CacheLayer.EXACT)
+                try:
+                    await ask(client, STORED, CacheLayer.EXACT)
+                except OverloadedError as error:
+                    await asyncio.sleep(error.retry_after_s or 0.0)
+                    raise OtherWayError("it was refused") from error
 
             yield exact
         return

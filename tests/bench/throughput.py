@@ -41,6 +41,7 @@ async def _of(rig: Rig, load: Load) -> dict[str, float]:
         f"exact_per_s_{load.callers}": done.per_s,
         f"exact_p50_ms_{load.callers}": done.p50_ms,
         f"exact_p99_ms_{load.callers}": done.p99_ms,
+        f"exact_other_share_{load.callers}": done.other_share,
         f"cores_busy_{load.callers}": (machine_cpu_s() - machine_s) / lasted_s,
     }
     if load.callers == max(CALLERS):
