@@ -30,8 +30,14 @@ _MODEL = "simulated"
 _READY_WITHIN_S = 120.0
 _LOOK_S = 0.05
 _TURNS = Turns(rounds=12, per_round=10)
-# It asks the network for a list of prices, and writes a line for each call, unless told not to.
-_ENV = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "NO_DOCS": "True"}
+_ENV = {
+    # Else it asks the network for a list of prices.
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOG": "ERROR",
+    "NO_DOCS": "True",
+    # Neither it nor our edge is asked who calls: both are on loopback alone.
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from tests.bench.figures import FIGURES
 from tests.bench.report import BEGIN, END, markdown, note, rows, shown, write
 from tests.bench.timing import OtherWayError, Turns, in_turns
 
-TAKEN = {"exact_ms": 3.25, "exact_over_echo": 5.6, "engine_over_library": None}
+TAKEN = {"exact_ms": 3.25, "exact_over_echo": 5.6, "service_fp32_over_library": None}
 
 
 def test_every_figure_has_a_name_of_its_own() -> None:
@@ -24,8 +24,7 @@ def test_ratios_come_first_and_each_has_its_limit() -> None:
         "| what | measured | at most | name |",
         "|---|---|---|---|",
         "| exact hit, over the echo | 5.60 times | 5 | `exact_over_echo` |",
-        "| one question embedded, over the library | not installed | 0.25 |"
-        " `engine_over_library` |",
+        "| the same in fp32 | not installed |  | `service_fp32_over_library` |",
         "| exact hit | 3.25 ms |  | `exact_ms` |",
     ]
 
