@@ -14,6 +14,7 @@ from cli.clients import connected
 from libs.clients.cache import CacheClient
 from libs.clients.embedding import EmbeddingClient
 from libs.resilience import background
+from libs.values.keys import normalised
 from services.cache.entry import Entry, decode, encode
 from tests.bench.rig import STORED, TENANT, Rig, about
 from tests.bench.timing import Turns, in_turns, percentile
@@ -92,7 +93,7 @@ def list_of(
             model,
             key=f"{number:064x}",
             entry_id=name,
-            question=question,
+            question=normalised(question),
             prompt="",
             vector=vector.astype("<f4").tobytes(),
         )
@@ -107,7 +108,7 @@ def _near(vector: NDArray[np.float32], numbers: np.random.Generator) -> NDArray[
 async def _stored(cache: CacheClient) -> Entry:
     async with cache.export(TENANT, limit_s=_LIMIT_S) as answers:
         async for each in answers:
-            if each.question == STORED:
+            if each.question == normalised(STORED):
                 return decode(each.record)
     raise ValueError("the answer that is asked for is not stored")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from tests.bench.paths import http_exact
 from tests.bench.rig import COLLECTION, STORED, Rig
-from tests.bench.timing import Turns, Way, medians_ms
+from tests.bench.timing import OtherWayError, Turns, Way, medians_ms
 from tests.bench.used import peak_mib
 from tests.bench.web import FIRST_DELTA, Line, Reply, line_to
 from tests.support.valkey import free_port
@@ -27,6 +28,7 @@ VERSION = "1.108.7"
 _FOLDER = Path(".hasten/litellm")
 _PATH = "/v1/chat/completions"
 _MODEL = "simulated"
+_NUMBER = re.compile(rb'"content": ?" (\d+)"')
 _READY_WITHIN_S = 120.0
 _LOOK_S = 0.05
 _TURNS = Turns(rounds=12, per_round=10)
@@ -86,8 +88,14 @@ def _ways(rig: Rig, direct: Line, proxy: Line, edge: Line) -> dict[str, Way]:
     async def unproxied() -> float:
         return (await _chat(direct, rig.unasked())).whole_s
 
+    seen: list[bytes] = []
+
     async def hit() -> float:
-        return (await _chat(proxy, STORED, cache={"use-cache": True})).whole_s
+        reply = await _chat(proxy, STORED, cache={"use-cache": True})
+        seen.append(_number(reply.body))
+        if seen[-1] not in seen[-2:-1]:
+            raise OtherWayError("the model was asked again")
+        return reply.whole_s
 
     async def chat_hit() -> float:
         asked = {"collection": COLLECTION, "cache_control": "only-if-cached"}
@@ -109,6 +117,12 @@ async def _chat(line: Line, text: str, model: str = _MODEL, **more: object) -> R
     messages = [{"role": "user", "content": text}]
     fields = {"model": model, "messages": messages, "stream": True, **more}
     return await line.post(_PATH, fields, FIRST_DELTA)
+
+
+def _number(body: bytes) -> bytes:
+    """Return the number of a simulated answer: no two that were written have the same."""
+    found = _NUMBER.search(body)
+    return b"" if found is None else found[1]
 
 
 def installed(console: Console, folder: Path = _FOLDER) -> Path | None:

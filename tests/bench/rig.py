@@ -61,6 +61,7 @@ _SETTINGS = {
     "generation": {"GENERATION_ENGINE": "extractive"},
     "edge": {"EDGE_TENANT": TENANT},
 }
+_TRIES = 10
 _KEY = "of-the-simulator"
 
 
@@ -226,8 +227,16 @@ async def _simulated() -> AsyncIterator[str]:
 
 
 async def _store(client: AnswerClient) -> None:
-    """Have the question answered and stored, so that the other ways find it."""
-    question = Question(TENANT, STORED, collection=COLLECTION)
-    async with client.ask(question, limit_s=20) as events:
-        assert [event async for event in events]
-    await asyncio.sleep(1)
+    """Have the question answered and stored, so that the other ways find it.
+
+    Raises:
+        OtherWayError: nothing but answers that lack something, which are soon forgotten.
+    """
+    question = Question(TENANT, STORED, collection=COLLECTION, cache_control=CacheControl.REFRESH)
+    for _ in range(_TRIES):
+        async with client.ask(question, limit_s=20) as events:
+            last = [each.event async for each in events][-1]
+        await asyncio.sleep(1)
+        if isinstance(last, Completed) and not last.degradations:
+            return
+    raise OtherWayError(f"{STORED!r} cannot be answered whole: {last}")

@@ -49,6 +49,8 @@ class Line:
         accept = "application/json" if first is None else "text/event-stream"
         head = (
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n"
+            # The simulator wants a key, and takes any.
+            "Authorization: Bearer any\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         started_s = time.perf_counter()
