@@ -20,6 +20,7 @@ from tests.bench.first_text import measure_first_text
 from tests.bench.litellm_proxy import measure_litellm
 from tests.bench.paths import measure_ways
 from tests.bench.processes import measure_processes
+from tests.bench.profiling import write_profiles
 from tests.bench.report import markdown, note, table, write
 from tests.bench.rig import Rig, open_rig
 from tests.bench.throughput import measure_throughput
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print a table or one JSON object."""
     load = os.getloadavg()[0]
     arguments = _parser().parse_args(argv)
+    if arguments.profile:
+        asyncio.run(_profile(arguments.profile))
+        return
     groups = set(arguments.only or (*_QUICK, *(_FULL if arguments.full else ())))
     console = Console(stderr=True, highlight=False)
     figures = _measure(groups, console, full=arguments.full)
@@ -56,7 +60,15 @@ def _parser() -> argparse.ArgumentParser:
         "--full", action="store_true", help=f"{_MANY:,} stored answers and LiteLLM, too"
     )
     parser.add_argument("--write", type=Path, help="page whose table is written anew")
+    parser.add_argument(
+        "--profile", type=Path, help="write flame graphs to this folder, and measure nothing"
+    )
     return parser
+
+
+async def _profile(folder: Path) -> None:
+    async with open_rig(Console(stderr=True, highlight=False)) as rig:
+        await write_profiles(rig, folder)
 
 
 def _measure(groups: Collection[str], console: Console, *, full: bool) -> dict[str, float | None]:

@@ -24,7 +24,7 @@ async def measure_first_text(rig: Rig) -> dict[str, float]:
             return await _directly(sdk, rig)
 
         async def mesh() -> float:
-            return await _through(rig)
+            return await through(rig)
 
         found = await in_turns({"direct": direct, "mesh": mesh}, _TURNS)
     p50 = {name: percentile(each, 50) for name, each in found.items()}
@@ -58,7 +58,7 @@ async def _directly(sdk: AsyncAnthropic, rig: Rig) -> float:
     return first_s
 
 
-async def _through(rig: Rig) -> float:
+async def through(rig: Rig) -> float:
     """Ask the mesh, which searches first; return seconds to the first text.
 
     Raises:
