@@ -89,7 +89,8 @@ async def _measure_mesh(
         for group in ("ways", "first_text", "throughput", "litellm", "entries", "processes"):
             if group in groups:
                 console.print(f"measuring: {group}")
-                figures |= await _of(group, rig)
+                figures |= (found := await _of(group, rig))
+                console.print(json.dumps(found))
         # Last, because it leaves the cache larger than the others are to find it.
         if full and "entries" in groups:
             figures |= await measure_entries(rig, _MANY)

@@ -27,6 +27,7 @@ _BATCH = 32
 _NOISE = 0.35
 _AT_ONCE = 16
 _LIMIT_S = 20.0
+_TRIES, _PAUSE_S = 20, 0.5
 _LOOK_S = 0.25
 _INDEXED_WITHIN_S = 120.0
 # The graph over many vectors is built in the background; only then a search is quick.
@@ -62,10 +63,15 @@ async def fill(rig: Rig, count: int) -> None:
         entries = list_of(model, rig.texts, embedded, there, count)
 
         async def store(entry: Entry) -> None:
-            record = encode(entry)
-            stored = await patiently(lambda: cache.restore(TENANT, record, limit_s=_LIMIT_S))
-            if not stored.stored:
-                raise ValueError(f"an answer was not stored: {stored.reason}")
+            record, reason = encode(entry), ""
+            for _ in range(_TRIES):
+                stored = await patiently(lambda: cache.restore(TENANT, record, limit_s=_LIMIT_S))
+                if stored.stored:
+                    return
+                reason = stored.reason
+                # Redis that is slow for a moment is not asked for a while.
+                await asyncio.sleep(_PAUSE_S)
+            raise ValueError(f"an answer was not stored: {reason}")
 
         with background():
             await at_once(_AT_ONCE, entries, store)
