@@ -73,11 +73,11 @@ async def _profile(folder: Path) -> None:
 
 def _measure(groups: Collection[str], console: Console, *, full: bool) -> dict[str, float | None]:
     figures: dict[str, float | None] = {}
-    if set(groups) - {"embedding"}:
-        figures |= asyncio.run(_measure_mesh(groups, console, full=full))
     if "embedding" in groups:
         console.print("measuring: embedding")
         figures |= embedding_ratio()
+    if set(groups) - {"embedding"}:
+        figures |= asyncio.run(_measure_mesh(groups, console, full=full))
     return figures
 
 
