@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ WATCHED = {
 _SECONDS = 8
 _RATE = 200
 _CALLERS = 64
+_TITLE = re.compile(r'(id="title"[^>]*>)[^<]*')
 
 
 async def write_profiles(rig: Rig, folder: Path) -> None:
@@ -80,3 +82,16 @@ async def _profile(rig: Rig, way: Way, files: Mapping[str, Path]) -> None:
     for each in watching:
         if await each.wait():
             raise RuntimeError(f"py-spy ended with status {each.returncode}")
+    for path in files.values():
+        path.write_text(tidy(path.read_bytes(), path.stem), "utf-8")
+
+
+def tidy(picture: bytes, title: str) -> str:
+    """Return a flame graph with a title, in place of the command that made it.
+
+    A name that was read while it changed may hold bytes that are no text: they go.
+    """
+    text = "".join(
+        each for each in picture.decode("utf-8", "replace") if each >= " " or each == "\n"
+    )
+    return _TITLE.sub(lambda found: found[1] + title, text, count=1)

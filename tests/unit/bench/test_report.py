@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.figures import FIGURES
+from tests.bench.profiling import tidy
 from tests.bench.report import BEGIN, END, markdown, note, rows, shown, write
 from tests.bench.timing import OtherWayError, Turns, in_turns
 
@@ -86,3 +87,8 @@ async def test_a_way_that_is_hardly_ever_taken_has_no_figure() -> None:
 
     with pytest.raises(OtherWayError, match="never: only 0"):
         await in_turns({"never": never}, Turns(warm_up=0, rounds=1, per_round=5))
+
+
+def test_a_flame_graph_says_what_it_shows_and_not_where_it_was_made() -> None:
+    picture = b'<text id="title" x="1">/home/me/py-spy record</text><text>run\x00</text>'
+    assert tidy(picture, "exact") == '<text id="title" x="1">exact</text><text>run</text>'
