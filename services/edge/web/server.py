@@ -8,6 +8,7 @@ import math
 import socket
 from collections.abc import Callable, Generator
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,6 +20,8 @@ from services.edge.web.front import SOCKET
 # What the system holds of a response that its reader does not take; Linux reserves twice
 # as much. Without it that would grow to megabytes for each reader that is slow.
 _SEND_BUFFER_BYTES = 128 * 1024
+# In which a connection must have sent a request's head: who sends none must not keep a place.
+_HEAD_S = 30.0
 
 
 class HttpServer(uvicorn.Server):
@@ -31,12 +34,37 @@ class HttpServer(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Shows each request the connection that it came on."""
+    """Shows each request the connection that it came on, and drops who sends none."""
+
+    _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Note the connection where the request's scope will have it."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, SOCKET: transport}
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take the next bytes."""
+        super().data_received(data)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the connection is gone."""
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        """Drop the connection unless the head of a request comes whole; uvicorn would wait."""
+        if self.conn.their_state is not h11.IDLE:
+            self._forget_head()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(_HEAD_S, self.transport.abort)
+
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 def make_server(

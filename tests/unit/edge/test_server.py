@@ -1,12 +1,16 @@
+import asyncio
+import contextlib
 import socket
 
 import pytest
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from libs.config import ConfigError
 from services.edge.problem import ProblemError
+from services.edge.web import server as servers
 from services.edge.web.request import check_host
-from services.edge.web.server import bind
+from services.edge.web.server import bind, make_server
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:http", "127.0.0.1:99999", "1.2.3.4:0"])
@@ -63,3 +67,37 @@ def test_no_write_of_a_response_waits_for_the_one_before_to_be_confirmed() -> No
             with accepted:
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             caller.close()
+
+
+async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer after longer than a head may take."""
+    await asyncio.sleep(0.3)
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD])
+async def test_a_connection_that_sends_no_request_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(servers, "_HEAD_S", 0.1)
+    with bind("127.0.0.1:0") as listening:
+        server = make_server(slow, grace_s=1)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        address = listening.getsockname()
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(sent)
+        asking, asker = await asyncio.open_connection(*address)
+        asker.write(HEAD + b"\r\n")
+        async with asyncio.timeout(10):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            # Who has asked is answered, however long that takes.
+            assert (await asking.readline()).startswith(b"HTTP/1.1 204")
+        writer.close()
+        asker.close()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
