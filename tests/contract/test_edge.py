@@ -683,6 +683,8 @@ async def test_more_questions_than_may_be_answered_at_once_are_refused(
 async def test_paths_and_methods_that_are_not_there_are_problems(http: httpx.AsyncClient) -> None:
     unknown = await http.get("/v2/answers")
     assert (unknown.status_code, unknown.json()["reason"]) == (404, "NOT_FOUND")
+    slash = await http.get("/v1/answers/", headers={"Host": "evil.example"})
+    assert (slash.status_code, slash.headers.get("location")) == (404, None)
     wrong = await http.get("/v1/answers")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
     assert wrong.headers["content-type"] == "application/problem+json"

@@ -40,7 +40,7 @@ def make_app(
         registry: the metrics that are shown.
         others: routes that are no operations, such as those of WebSockets.
     """
-    return Starlette(
+    app = Starlette(
         routes=[
             *map(front.route, operations),
             *others,
@@ -51,6 +51,9 @@ def make_app(
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
+    # It would lead to whatever the Host header says, and to http:// behind a proxy of TLS.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _is_alive(_: Request) -> Response:
