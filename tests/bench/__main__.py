@@ -90,7 +90,7 @@ async def _measure_mesh(
             if group in groups:
                 console.print(f"measuring: {group}")
                 figures |= (found := await _of(group, rig))
-                console.print(json.dumps(found))
+                console.print(json.dumps(found), soft_wrap=True)
         # Last, because it leaves the cache larger than the others are to find it.
         if full and "entries" in groups:
             figures |= await measure_entries(rig, _MANY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.bench.first_text import HOPS
 from tests.bench.throughput import CALLERS
 
 RATIO = "times"
@@ -77,6 +78,8 @@ def _all() -> Iterator[Figure]:
     yield Figure("first_text_over_direct", "first text, over the model called directly", RATIO)
     yield Figure("first_text_added_ms", "first text, added by the mesh", "ms")
     yield Figure("first_text_added_p95_ms", "first text, added at the 95th percentile", "ms")
+    for hop in HOPS:
+        yield Figure(f"first_text_{hop}_ms", f"first text through the mesh: the hop {hop}", "ms")
     yield Figure("direct_first_text_ms", "first text of the model called directly", "ms")
     yield Figure("direct_first_text_p95_ms", "the same, 95th percentile", "ms")
     yield Figure("mesh_first_text_ms", "first text through the mesh", "ms")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections.abc import Sequence
 
 from anthropic import AsyncAnthropic
 
-from libs.values import CacheControl, Completed, Quality, Question, TextDelta
+from libs.values import Account, CacheControl, Completed, Quality, Question, TextDelta
 from tests.bench.rig import COLLECTION, TENANT, Rig
 from tests.bench.timing import OtherWayError, Turns, in_turns, percentile
 
 _MODEL = "claude-sonnet-5-5"
+# What comes before the model is asked.
+HOPS = ("embedding", "retrieval")
 # As many as the policy gives its model, so that both send as much.
 _PASSAGES = 6
 _TURNS = Turns(rounds=15, per_round=12)
@@ -23,8 +27,12 @@ async def measure_first_text(rig: Rig) -> dict[str, float]:
         async def direct() -> float:
             return await _directly(sdk, rig)
 
+        accounts: list[Account] = []
+
         async def mesh() -> float:
-            return await through(rig)
+            first_s, account = await through(rig)
+            accounts.append(account)
+            return first_s
 
         found = await in_turns({"direct": direct, "mesh": mesh}, _TURNS)
     p50 = {name: percentile(each, 50) for name, each in found.items()}
@@ -33,11 +41,18 @@ async def measure_first_text(rig: Rig) -> dict[str, float]:
         "first_text_over_direct": p50["mesh"] / p50["direct"],
         "first_text_added_ms": p50["mesh"] - p50["direct"],
         "first_text_added_p95_ms": p95["mesh"] - p95["direct"],
+        **{f"first_text_{hop}_ms": _median_ms(accounts, hop) for hop in HOPS},
         "direct_first_text_ms": p50["direct"],
         "direct_first_text_p95_ms": p95["direct"],
         "mesh_first_text_ms": p50["mesh"],
         "mesh_first_text_p95_ms": p95["mesh"],
     }
+
+
+def _median_ms(accounts: Sequence[Account], hop: str) -> float:
+    """Return the median of what a hop took, where it was called."""
+    used_s = [each.used_s for account in accounts for each in account.hops if each.hop == hop]
+    return statistics.median(used_s) * 1e3 if used_s else 0.0
 
 
 async def _directly(sdk: AsyncAnthropic, rig: Rig) -> float:
@@ -58,8 +73,8 @@ async def _directly(sdk: AsyncAnthropic, rig: Rig) -> float:
     return first_s
 
 
-async def through(rig: Rig) -> float:
-    """Ask the mesh, which searches first; return seconds to the first text.
+async def through(rig: Rig) -> tuple[float, Account]:
+    """Ask the mesh, which searches first; return seconds to the first text, and the account.
 
     Raises:
         OtherWayError: the model that should answer did not.
@@ -77,4 +92,4 @@ async def through(rig: Rig) -> float:
                 completed = numbered.event
     if completed is None or completed.model != _MODEL or completed.quality is not Quality.FULL:
         raise OtherWayError(f"not the whole way: {completed}")
-    return first_s
+    return first_s, completed.account

@@ -47,7 +47,7 @@ async def write_profiles(rig: Rig, folder: Path) -> None:
 
 def _ways(rig: Rig, http: Way) -> dict[str, Way]:
     async def first_text() -> float:
-        return await through(rig)
+        return (await through(rig))[0]
 
     async def throughput() -> None:
         load = Load(rig.place.address("orchestrator"), rig.place.token, _CALLERS, _SECONDS)
