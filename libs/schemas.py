@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+import regex
 from jsonschema import Draft202012Validator, validators
-from jsonschema.exceptions import SchemaError, best_match
+from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -19,6 +21,10 @@ MOST_BYTES = 16_384
 # without a bound a schema of 2 KB takes days.
 _MOST_STEPS = 30_000
 _steps_left: ContextVar[int] = ContextVar("steps_left")
+# Seconds for all patterns that are applied for one value: some take twice as long for each
+# character more (catastrophic backtracking).
+_PATTERNS_S = 0.1
+_patterns_end_s: ContextVar[float] = ContextVar("patterns_end_s")
 
 
 class _EndlessError(Exception):
@@ -27,7 +33,7 @@ class _EndlessError(Exception):
 
 # What a schema may do to whoever applies it: nest too deep, refer to nothing, hold no pattern,
 # come to no end.
-_BROKEN = (RecursionError, Unresolvable, re.error, _EndlessError)
+_BROKEN = (RecursionError, Unresolvable, re.error, regex.error, _EndlessError)
 
 
 def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,9 +49,26 @@ def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
+def _pattern(validator: Any, pattern: str, value: Any, _: Any) -> Iterator[ValidationError]:
+    if not validator.is_type(value, "string"):
+        return
+    left_s = _patterns_end_s.get() - time.monotonic()
+    if left_s <= 0:
+        raise _EndlessError
+    try:
+        found = regex.search(pattern, value, timeout=left_s)
+    except TimeoutError as error:
+        raise _EndlessError from error
+    if not found:
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
 _Validator = validators.extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
-    {name: _counted(keyword) for name, keyword in Draft202012Validator.VALIDATORS.items()},
+    {
+        name: _counted(keyword)
+        for name, keyword in {**Draft202012Validator.VALIDATORS, "pattern": _pattern}.items()
+    },
 )
 
 
@@ -71,6 +94,9 @@ def require_schema(schema: Any) -> None:
         raise ValueError(f"must have at most {MOST_BYTES} bytes, has {size_bytes}")
     if any(not each.startswith("#") for each in references):
         raise ValueError("must not refer to other schemas")
+    # They are applied in more places than one, which know no limit. Without groups none is endless.
+    if any("(" in each for each in _property_patterns(schema)):
+        raise ValueError("must have no groups in the names of patternProperties")
 
 
 def require_admitted(value: Any, schema: Any) -> None:
@@ -80,6 +106,7 @@ def require_admitted(value: Any, schema: Any) -> None:
         NotAdmittedError: it does not satisfy the schema, or that cannot be told.
     """
     _steps_left.set(_MOST_STEPS)
+    _patterns_end_s.set(time.monotonic() + _PATTERNS_S)
     try:
         # Without a registry of its own a validator fetches what a schema refers to.
         validator = _Validator(_of_one_dialect(schema), registry=Registry())
@@ -100,6 +127,17 @@ def _of_one_dialect(schema: Any) -> Any:
             if key != "$schema" or not isinstance(value, str)
         }
     return list(map(_of_one_dialect, schema)) if isinstance(schema, list) else schema
+
+
+def _property_patterns(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        for key, value in schema.items():
+            if key == "patternProperties" and isinstance(value, Mapping):
+                yield from value
+            yield from _property_patterns(value)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _property_patterns(each)
 
 
 def _references(schema: Any) -> Iterator[str]:

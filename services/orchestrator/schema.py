@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 
 from libs.errors import InvalidFieldError
 from libs.schemas import MOST_BYTES, require_admitted, require_schema
@@ -20,14 +21,23 @@ def check_schema(schema: str) -> None:
     if size_bytes > MOST_BYTES:
         problem = f"must have at most {MOST_BYTES} bytes, has {size_bytes}"
         raise InvalidFieldError("output_schema", problem)
+    problem = _problem_of(schema)
+    if problem:
+        raise InvalidFieldError("output_schema", problem)
+
+
+# A long one takes half a second, and callers send the same again and again.
+@lru_cache(maxsize=256)
+def _problem_of(schema: str) -> str:
     try:
         parsed = json.loads(schema)
-    except (ValueError, RecursionError) as error:
-        raise InvalidFieldError("output_schema", "must be a JSON Schema (2020-12)") from error
+    except (ValueError, RecursionError):
+        return "must be a JSON Schema (2020-12)"
     try:
         require_schema(parsed)
     except ValueError as error:
-        raise InvalidFieldError("output_schema", str(error)) from error
+        return str(error)
+    return ""
 
 
 def satisfies(text: str, schema: str) -> bool:
