@@ -30,6 +30,6 @@ def test_a_pattern_is_applied_as_anywhere_else() -> None:
 
 def test_patterns_of_names_have_no_groups() -> None:
     require_schema({"patternProperties": {"^x-[a-z]+$": {"type": "string"}}})
-    nested = {"items": [{"patternProperties": {"^(a|a)+$": {}}}]}
+    nested = {"prefixItems": [{"patternProperties": {"^(a|a)+$": {}}}]}
     with pytest.raises(ValueError, match="groups"):
         require_schema({"properties": {"x": nested}})
