@@ -136,6 +136,11 @@ async def test_pages_of_the_list_may_call_and_others_may_not(http: httpx.AsyncCl
     headers = bearer(ALL_KEY) | {"Origin": ORIGIN}
     answered = await http.post("/v1/answers", json=ASK, headers=headers)
     assert "X-Run-Id" in answered.headers["access-control-expose-headers"]
+    for refused in (
+        await http.post("/v1/answers", json=ASK, headers={"Origin": ORIGIN}),
+        await http.get("/nowhere", headers={"Origin": ORIGIN}),
+    ):
+        assert refused.headers["access-control-allow-origin"] == ORIGIN
     other = await http.options("/v1/answers", headers=asked | {"Origin": "https://evil.example"})
     assert other.status_code == 400
     assert "access-control-allow-origin" not in other.headers

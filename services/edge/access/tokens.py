@@ -67,6 +67,7 @@ class KeySet:
         self._read_s: float | None = None
         self._failed = False
         self._one_at_a_time = asyncio.Lock()
+        self._renewing: asyncio.Task[None] | None = None
 
     async def key(self, key_id: str) -> jwt.PyJWK | None:
         """Return a key; None if the provider has none of that id.
@@ -74,9 +75,11 @@ class KeySet:
         Raises:
             ProblemError: the provider does not answer, and the key was not known before.
         """
-        if key_id not in self._keys or self._is_old():
-            async with self._one_at_a_time:
-                await self._renew(key_id)
+        if key_id not in self._keys:
+            await self._renewed(key_id)
+        elif self._is_old() and (self._renewing is None or self._renewing.done()):
+            # A provider that hangs must hold up nobody whose key is known.
+            self._renewing = asyncio.create_task(self._renewed(key_id))
         key = self._keys.get(key_id)
         if key is None and self._failed:
             detail = "Tokens cannot be checked now; try again later."
@@ -86,6 +89,10 @@ class KeySet:
 
     def _is_old(self) -> bool:
         return self._read_s is None or self._clock() - self._read_s > _FRESH_FOR_S
+
+    async def _renewed(self, key_id: str) -> None:
+        async with self._one_at_a_time:
+            await self._renew(key_id)
 
     async def _renew(self, key_id: str) -> None:
         if key_id in self._keys and not self._is_old():

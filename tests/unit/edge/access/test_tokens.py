@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,22 @@ async def test_while_the_provider_is_gone_known_keys_go_on(
     clock.now_s += 11
     headers = Headers({"Authorization": f"Bearer {provider.token('two')}"})
     assert (await gate.caller_of(headers)).tenant_id == "acme"
+
+
+async def test_a_provider_that_hangs_holds_up_nobody_whose_key_is_known(
+    gate: Gate, provider: Provider, clock: Clock
+) -> None:
+    headers = Headers({"Authorization": f"Bearer {provider.token()}"})
+    await gate.caller_of(headers)
+    await asyncio.to_thread(provider.path.unlink)
+    await asyncio.to_thread(os.mkfifo, provider.path)  # whoever reads it waits for a writer
+    clock.now_s += 3600
+    try:
+        async with asyncio.timeout(5):
+            assert (await gate.caller_of(headers)).tenant_id == "acme"
+    finally:
+        await asyncio.to_thread(provider.publish)
+    assert await refusal(gate, provider.token("two")) == 401  # waits for what was published
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"keys": 1}', "<html>"])
