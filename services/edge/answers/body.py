@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from libs.values import (
     CacheControl,
@@ -18,31 +18,27 @@ from libs.values import (
     Turn,
 )
 from services.edge.problem import Problem, ProblemError
+from services.edge.web.body import Strict
 
 MOST_BUDGET_MS = 86_400_000.0
 """The longest time to a first text that can be asked for: a day."""
 
 
-class _Strict(BaseModel):
-    # What is not known is a slip that would silently change the answer.
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class TurnBody(_Strict):
+class TurnBody(Strict):
     """One earlier message of the conversation."""
 
     role: Literal["user", "assistant"]
     text: str
 
 
-class FilterBody(_Strict):
+class FilterBody(Strict):
     """One condition on the documents."""
 
     key: str
     any_of: tuple[str, ...]
 
 
-class AskBody(_Strict):
+class AskBody(Strict):
     """A question as it stands in a body; limits of content are the orchestrator's to check."""
 
     question: str
@@ -123,7 +119,7 @@ class AskBody(_Strict):
             ) from error
 
 
-class VerdictBody(_Strict):
+class VerdictBody(Strict):
     """What somebody thinks of an answer."""
 
     verdict: Literal["good", "bad"]

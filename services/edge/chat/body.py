@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.edge.answers.body import MOST_BUDGET_MS, AskBody, FilterBody
 from services.edge.problem import Problem, ProblemError
+from services.edge.web.body import Strict
 
 MODEL = "hasten"
 _MOST_NAMED = 32
@@ -58,10 +59,8 @@ class StreamOptions(_Loose):
     include_usage: bool | None = None
 
 
-class Extension(BaseModel):
+class Extension(Strict):
     """What only hasten knows; as the fields of the same names of `POST /v1/answers`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     collection: str = "default"
     filters: tuple[FilterBody, ...] = ()
