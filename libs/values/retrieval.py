@@ -16,6 +16,7 @@ class SearchStage(IntEnum):
     LEXICAL = 1
     DENSE = 2
     FUSED = 3
+    RERANKED = 4
 
 
 class TextFormat(IntEnum):

@@ -13,6 +13,8 @@ from services.retrieval.config import RetrievalConfig
 from services.retrieval.embedder import ServiceEmbedder
 from services.retrieval.ingestion import Ingestion
 from services.retrieval.library import Library
+from services.retrieval.reranking.reranker import FeatureReranker, PairReranker, Reranker
+from services.retrieval.reranking.weights import Weights
 from services.retrieval.servicer import RetrievalServicer
 from services.retrieval.shelf import Shelf
 from services.retrieval.store import Store
@@ -36,7 +38,12 @@ async def build(config: RetrievalConfig) -> AsyncIterator[Served]:
         embedder = ServiceEmbedder(client, stall_s=config.embedding_stall_s)
         ingestion = Ingestion(Chunker(config.chunk_characters), embedder)
         async with Library.over(
-            store, shelf, ingestion, readers=config.readers, heartbeat_s=config.heartbeat_s
+            store,
+            shelf,
+            ingestion,
+            readers=config.readers,
+            heartbeat_s=config.heartbeat_s,
+            reranker=_reranker(config, client),
         ) as library:
             servicer = RetrievalServicer(library)
             yield Served(
@@ -45,6 +52,18 @@ async def build(config: RetrievalConfig) -> AsyncIterator[Served]:
                 drain=library.drain,
                 watches=servicer.WATCHES,
             )
+
+
+def _reranker(config: RetrievalConfig, client: EmbeddingClient) -> Reranker | None:
+    match config.reranker:
+        case "features":
+            return FeatureReranker(Weights.shipped())
+        case "pairs":
+            return PairReranker(
+                client, scorer=config.rerank_scorer, limit_s=config.rerank_limit_s
+            )
+        case "off":
+            return None
 
 
 if __name__ == "__main__":

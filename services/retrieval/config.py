@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -26,6 +27,17 @@ class RetrievalConfig(ServiceConfig, env_prefix="RETRIEVAL_"):
         10_000, ge=1_000, description="vectors of a collection and scope that get an HNSW graph"
     )
     graph_threads: int = Field(1, ge=1, description="threads that build a graph")
+    reranker: Literal["features", "pairs", "off"] = Field(
+        "features",
+        description="what puts the best passages in order: a sum of features; pairs, a "
+        "cross-encoder of the embedding service; off leaves them as they are fused",
+    )
+    rerank_scorer: str = Field(
+        "relevance", description="scorer of the embedding service that reranker pairs asks"
+    )
+    rerank_limit_s: float = Field(
+        0.1, gt=0, description="seconds that reranker pairs waits at most"
+    )
     heartbeat_s: float = Field(
         0.1, gt=0, le=0.2, description="seconds after which a watcher is told that all is well"
     )

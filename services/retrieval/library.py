@@ -29,6 +29,7 @@ from services.retrieval.compactor import Compactor
 from services.retrieval.feed import Feed
 from services.retrieval.ingestion import Ingestion, content_sha256
 from services.retrieval.reader import Reader
+from services.retrieval.reranking.reranker import Reranker
 from services.retrieval.search import Search
 from services.retrieval.shelf import Shelf
 from services.retrieval.store import Store
@@ -71,6 +72,7 @@ class Library:
         *,
         readers: int,
         heartbeat_s: float,
+        reranker: Reranker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> AsyncIterator[Self]:
         """Load the vectors of a store and yield the library over it."""
@@ -81,7 +83,7 @@ class Library:
         compactor.look()
         watch = Watch(store, feed, heartbeat_s=heartbeat_s, clock=clock)
         executor = ThreadPoolExecutor(readers, "dense")
-        search = Search(store, shelf, executor)
+        search = Search(store, shelf, executor, reranker)
         try:
             yield cls(store, shelf, feed, compactor, search, ingestion, watch, store_id)
         finally:

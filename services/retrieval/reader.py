@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,19 @@ class Where:
             )
             values += [self.collection, each.key, *each.any_of]
         return sql, values
+
+
+@dataclass(frozen=True, slots=True)
+class ByWords:
+    """What the words of a question find.
+
+    Attributes:
+        ranking: ids and BM25, best first.
+        counts: the number of passages that have each word of the question.
+    """
+
+    ranking: Sequence[tuple[int, float]]
+    counts: Mapping[str, int]
 
 
 class Reader:
@@ -152,22 +165,35 @@ class Reader:
         found = {chunk for (chunk,) in rows}
         return [each for each in ranking if each[0] in found]
 
-    def by_words(self, where: Where, question: str, limit: int) -> list[tuple[int, float]]:
-        """Return up to `limit` passages with words of the question: ids and BM25, best first."""
+    def by_words(self, where: Where, question: str, limit: int) -> ByWords:
+        """Return up to `limit` passages with words of the question."""
         table = words_table(where.collection)
-        words = rarest(words_of(question), lambda word: self._count(table, word))
+        counts = {word: self._count(table, word) for word in words_of(question)}
+        words = rarest(list(counts), counts.__getitem__)
         if not words:
-            return []
+            return ByWords((), counts)
         condition, values = where.condition()
         rows = self._db.execute(
             f"SELECT c.id, -w.rank FROM {table} w JOIN chunks c ON c.id = w.rowid"  # noqa: S608 - as above
             f" WHERE {table} MATCH ? AND {condition} ORDER BY w.rank LIMIT ?",
             [expression(words), *values, limit],
         )
-        return rows.fetchall()
+        return ByWords(rows.fetchall(), counts)
+
+    def cosines(self, chunks: Sequence[int], vector: NDArray[np.float32]) -> dict[int, float]:
+        """Return the cosine of each passage with a vector."""
+        rows = self._db.execute(
+            f"SELECT chunk, vector FROM vectors WHERE chunk IN ({_marks(chunks)})",  # noqa: S608 - as above
+            chunks,
+        )
+        return {chunk: float(np.frombuffer(each, "<f4") @ vector) for chunk, each in rows}
 
     def passages(self, where: Where, ranked: Sequence[tuple[int, float]]) -> tuple[Passage, ...]:
-        """Return passages by id with the scores given, in the order given.
+        """Return passages with the scores given, in the order given; as `found`."""
+        return tuple(self.found(where, ranked).values())
+
+    def found(self, where: Where, ranked: Sequence[tuple[int, float]]) -> dict[int, Passage]:
+        """Return passages by their ids with the scores given, in the order given.
 
         Each is checked again here: one that may not be found is left out, whatever an
         index says.
@@ -181,7 +207,7 @@ class Reader:
             [*(chunk for chunk, _ in ranked), *values],
         )
         found = {row[0]: row[1:] for row in rows}
-        return tuple(_passage(found[chunk], score) for chunk, score in ranked if chunk in found)
+        return {c: _passage(found[c], score) for c, score in ranked if c in found}
 
     def hashes(self, collection: int, document_ids: Sequence[str]) -> dict[str, str]:
         """Return the content hashes of those documents that are stored."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 # What is longer is no word; cut, so that what is remembered stays small.
 _MOST_CHARS = 24
@@ -15,6 +16,7 @@ _ENDINGS = (
     *("ist", "ity", "ive", "ous", "ers", "est", "ed", "es", "er", "ly", "al", "s", "e", "y"),
 )
 _LEAST_STEM_CHARS = 4
+_PREFIX_CHARS = 5
 # A word, or the end of a sentence: a full stop before a capital or the end, an empty line.
 _TOKEN = re.compile(r"\d[\d.,]*\d|\w+|(?P<end>[.!?][\"')\]]*(?=\s+[\"'(\[]?[A-Z0-9]|\s*$)|\n\s*\n)")
 
@@ -56,10 +58,18 @@ class Reading:
     Attributes:
         stems: in order.
         starts: index of each sentence's first word; the first is 0.
+        different: the stems, each once.
+        prefixes: the first characters of the longer ones.
+        pairs: stems that follow each other.
+        triples: the same of three.
     """
 
     stems: tuple[str, ...]
     starts: tuple[int, ...]
+    different: frozenset[str]
+    prefixes: frozenset[str]
+    pairs: frozenset[tuple[str, str]]
+    triples: frozenset[tuple[str, str, str]]
 
 
 @lru_cache(maxsize=65_536)
@@ -74,6 +84,7 @@ def stem(word: str) -> str:
     return word
 
 
+# Passages that are found often are read once.
 @lru_cache(maxsize=4_096)
 def read(text: str) -> Reading:
     """Return the words of a text and where its sentences start."""
@@ -86,7 +97,19 @@ def read(text: str) -> Reading:
             starts.append(len(stems))
     if starts[-1] == len(stems) and len(starts) > 1:
         starts.pop()
-    return Reading(tuple(stems), tuple(starts))
+    return Reading(
+        tuple(stems),
+        tuple(starts),
+        frozenset(stems),
+        frozenset(each[:_PREFIX_CHARS] for each in stems if len(each) >= _PREFIX_CHARS),
+        frozenset(pairwise(stems)),
+        frozenset(zip(stems, stems[1:], stems[2:], strict=False)),
+    )
+
+
+def stems_of(text: str) -> list[str]:
+    """Return the stems of all words, in order."""
+    return [stem(token[0]) for token in _TOKEN.finditer(text) if token.lastgroup is None]
 
 
 def answer_pattern(question: str) -> re.Pattern[str] | None:

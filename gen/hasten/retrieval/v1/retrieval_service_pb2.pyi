@@ -35,6 +35,8 @@ class _SearchStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SearchSta
     """Meaning (cosine)."""
     SEARCH_STAGE_FUSED: _SearchStage.ValueType  # 3
     """Both, by reciprocal rank."""
+    SEARCH_STAGE_RERANKED: _SearchStage.ValueType  # 4
+    """The best of both, put in order by how likely each is to hold the answer."""
 
 class SearchStage(_SearchStage, metaclass=_SearchStageEnumTypeWrapper):
     """What a list of passages is made from."""
@@ -47,6 +49,8 @@ SEARCH_STAGE_DENSE: SearchStage.ValueType  # 2
 """Meaning (cosine)."""
 SEARCH_STAGE_FUSED: SearchStage.ValueType  # 3
 """Both, by reciprocal rank."""
+SEARCH_STAGE_RERANKED: SearchStage.ValueType  # 4
+"""The best of both, put in order by how likely each is to hold the answer."""
 Global___SearchStage: _TypeAlias = SearchStage  # noqa: Y015
 
 class _TextFormat:

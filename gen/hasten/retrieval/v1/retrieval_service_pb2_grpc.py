@@ -94,10 +94,11 @@ class RetrievalServiceServicer:
     """
 
     def SearchPassages(self, request, context):
-        """Finds passages, as a stream of ever better lists: by words, by meaning, fused.
+        """Finds passages, as a stream of ever better lists: by words, fused, reranked.
 
         Each list replaces the one before; a caller in a hurry takes the last it got.
-        Without `embedding` there is only the lexical list. Safe to retry and to hedge.
+        Without `embedding` there is only the lexical list. If passages cannot be put in
+        order in time, the fused list comes once more, as the final one. Safe to retry and to hedge.
         Fails with `INVALID_ARGUMENT` (`DIMENSION_MISMATCH`) if `embedding` has not the
         collection's length, and with `FAILED_PRECONDITION` (`FINGERPRINT_MISMATCH`) if
         it is of another model.
