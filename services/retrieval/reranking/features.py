@@ -1,7 +1,7 @@
 """What can be told of a question and the passages found for it, without a model.
 
 Each feature of a passage is a number; most are shares of the question in [0, 1], where a word
-counts as much as it is rare. Larger says likelier, but for `missing` and the two of ranks.
+counts as much as it is rare. Larger says likelier, but for `missing` and `rank_meaning`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Final
 
@@ -22,8 +23,8 @@ from services.retrieval.words import words_of
 NAMES: Final = (
     # Cosine of question and passage; its square; by how much it is above the best of the others.
     *("cosine", "cosine_squared", "cosine_lead"),
-    # Logarithms of the rank by words and of that by meaning, from 1.
-    *("rank_words", "rank_meaning"),
+    # Logarithm of the rank by meaning, from 1.
+    "rank_meaning",
     # Words that the passage has, where those of few candidates count more; the heaviest missing.
     *("coverage", "missing"),
     # Words of the best sentence; its square; of the best two that follow each other.
@@ -32,8 +33,8 @@ NAMES: Final = (
     *("window", "near", "pairs", "triples"),
     # Words that the passage has in another form only.
     "forms",
-    # Numbers of the question that the passage has.
-    "numbers",
+    # Numbers and capitalised words of the question that the passage has.
+    *("numbers", "names"),
     # Whether it has what is asked for (a date, a number, a name ...) and the question has not.
     "answers",
 )  # fmt: skip
@@ -46,7 +47,11 @@ _NEAR_WORDS: Final = 3
 _FORM_CHARS: Final = 5
 # A word that no passage has is probably misspelt; it says less than its rarity.
 _UNKNOWN_SHARE: Final = 0.5
+# As alike as letters swapped in a word of six are.
+_LEAST_LIKENESS: Final = 0.8
 _NUMBER: Final = re.compile(r"\d[\d.,]*\d|\d")
+# Not the first word, which has a capital anyway.
+_NAME: Final = re.compile(r"(?<=\s)[A-Z]\w+")
 
 Weights = Mapping[str, float]
 
@@ -95,7 +100,7 @@ def features(asked: Asked, candidates: Sequence[Candidate]) -> NDArray[np.float6
     rows = [
         [
             *(each.cosine, each.cosine**2, lead),
-            *(_log_rank(each.rank_words), _log_rank(each.rank_meaning)),
+            _log_rank(each.rank_meaning),
             *query.of(page),
         ]
         for each, page, lead in zip(candidates, pages, leads, strict=True)
@@ -127,8 +132,8 @@ class _Query:
     """A question, as its candidates are compared with it."""
 
     def __init__(self, asked: Asked, pages: Sequence[_Page]) -> None:
-        self._stems = read(asked.question).stems
-        self._weights = _rarities(asked)
+        self._weights, mended = _rarities(asked, pages)
+        self._stems = tuple(mended.get(each, each) for each in read(asked.question).stems)
         self._total = sum(self._weights.values()) or 1.0
         self._local = _local_rarities(self._weights, pages)
         self._local_total = sum(self._local.values()) or 1.0
@@ -138,6 +143,8 @@ class _Query:
         telling = [each for each in self._stems if each in self._weights]
         self._neighbours = [(one, other) for one, other in pairwise(telling) if one != other]
         self._numbers = [stem(each) for each in _NUMBER.findall(asked.question)]
+        names = (stem(each) for each in _NAME.findall(asked.question))
+        self._names = [mended.get(each, each) for each in names]
         self._answer = answer_pattern(asked.question)
 
     def of(self, page: _Page) -> Iterable[float]:
@@ -156,6 +163,7 @@ class _Query:
             len(self._triples & page.reading.triples) / max(1, len(self._triples)),
             self._forms(page),
             sum(each in page.stems for each in self._numbers) / max(1, len(self._numbers)),
+            sum(each in page.stems for each in self._names) / max(1, len(self._names)),
             float(self._has_answer(page)),
         )
 
@@ -236,13 +244,31 @@ def _rarity(having: int, total: int) -> float:
     return math.log1p((total - having + 0.5) / (having + 0.5))
 
 
-def _rarities(asked: Asked) -> Weights:
+def _rarities(asked: Asked, pages: Sequence[_Page]) -> tuple[Weights, Mapping[str, str]]:
+    """Return how much each stem of the question says, and the spelling of those misspelt."""
     weights: dict[str, float] = {}
+    mended: dict[str, str] = {}
     for word in words_of(asked.question):
-        having = min(asked.counts.get(word, 0), asked.total)
+        found, having = stem(word), min(asked.counts.get(word, 0), asked.total)
+        if not having and (other := _alike(found, pages)):
+            mended[found] = found = other
         weight = _rarity(having, asked.total) * (1.0 if having else _UNKNOWN_SHARE)
-        weights[stem(word)] = max(weight, weights.get(stem(word), 0.0))
-    return weights
+        weights[found] = max(weight, weights.get(found, 0.0))
+    return weights, mended
+
+
+def _alike(word: str, pages: Sequence[_Page]) -> str | None:
+    """Return the word of the candidates that is spelt most like one that no passage has."""
+    if len(word) < _FORM_CHARS or word[0].isdigit():
+        return None
+    others = {
+        each
+        for page in pages
+        for each in page.stems
+        if each[0] == word[0] and abs(len(each) - len(word)) <= 1
+    }
+    # Sorted: of two as much alike the same one is taken each time.
+    return next(iter(get_close_matches(word, sorted(others), 1, _LEAST_LIKENESS)), None)
 
 
 def _local_rarities(weights: Weights, pages: Sequence[_Page]) -> Weights:

@@ -1,0 +1,1 @@
+"""Fits what puts passages in order, and says how good it is."""
