@@ -139,7 +139,7 @@ class _Query:
         self._local_total = sum(self._local.values()) or 1.0
         self._heaviest = max(self._weights.values(), default=0.0) or 1.0
         self._pairs = frozenset(pairwise(self._stems))
-        self._triples = frozenset(zip(self._stems, self._stems[1:], self._stems[2:], strict=False))
+        self._triples = frozenset(_triples(self._stems))
         telling = [each for each in self._stems if each in self._weights]
         self._neighbours = [(one, other) for one, other in pairwise(telling) if one != other]
         self._numbers = [stem(each) for each in _NUMBER.findall(asked.question)]
@@ -149,7 +149,7 @@ class _Query:
 
     def of(self, page: _Page) -> Iterable[float]:
         """Return the features that compare words, in the order of `NAMES`."""
-        places = page.places(self._weights)
+        stems, places = page.reading.stems, page.places(self._weights)
         best, two = self._sentences(page.reading, places)
         missing = [weight for each, weight in self._weights.items() if each not in page.stems]
         return (
@@ -159,8 +159,8 @@ class _Query:
             *(best, best**2, two),
             self._window(places),
             self._near(places),
-            len(self._pairs & page.reading.pairs) / max(1, len(self._pairs)),
-            len(self._triples & page.reading.triples) / max(1, len(self._triples)),
+            len(self._pairs.intersection(pairwise(stems))) / max(1, len(self._pairs)),
+            len(self._triples.intersection(_triples(stems))) / max(1, len(self._triples)),
             self._forms(page),
             sum(each in page.stems for each in self._numbers) / max(1, len(self._numbers)),
             sum(each in page.stems for each in self._names) / max(1, len(self._names)),
@@ -217,14 +217,21 @@ class _Query:
         return near / total if total else 0.0
 
     def _forms(self, page: _Page) -> float:
-        missing = (each for each in self._weights if each not in page.stems)
-        return self._share(each for each in missing if each[:_FORM_CHARS] in page.reading.prefixes)
+        missing = [each for each in self._weights if each not in page.stems]
+        if not missing:
+            return 0.0
+        starts = {each[:_FORM_CHARS] for each in page.stems if len(each) >= _FORM_CHARS}
+        return self._share(each for each in missing if each[:_FORM_CHARS] in starts)
 
     def _has_answer(self, page: _Page) -> bool:
         if self._answer is None:
             return False
         found = (stems_of(match[0]) for match in self._answer.finditer(page.text))
         return any(stems and stems[-1] not in self._stems for stems in found)
+
+
+def _triples(stems: Sequence[str]) -> Iterable[tuple[str, str, str]]:
+    return zip(stems, stems[1:], stems[2:], strict=False)
 
 
 def _leads(cosines: Sequence[float]) -> list[float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 # What is longer is no word; cut, so that what is remembered stays small.
 _MOST_CHARS = 24
@@ -16,7 +15,6 @@ _ENDINGS = (
     *("ist", "ity", "ive", "ous", "ers", "est", "ed", "es", "er", "ly", "al", "s", "e", "y"),
 )
 _LEAST_STEM_CHARS = 4
-_PREFIX_CHARS = 5
 # A word, or the end of a sentence: a full stop before a capital or the end, an empty line.
 _TOKEN = re.compile(r"\d[\d.,]*\d|\w+|(?P<end>[.!?][\"')\]]*(?=\s+[\"'(\[]?[A-Z0-9]|\s*$)|\n\s*\n)")
 
@@ -59,17 +57,11 @@ class Reading:
         stems: in order.
         starts: index of each sentence's first word; the first is 0.
         different: the stems, each once.
-        prefixes: the first characters of the longer ones.
-        pairs: stems that follow each other.
-        triples: the same of three.
     """
 
     stems: tuple[str, ...]
     starts: tuple[int, ...]
     different: frozenset[str]
-    prefixes: frozenset[str]
-    pairs: frozenset[tuple[str, str]]
-    triples: frozenset[tuple[str, str, str]]
 
 
 @lru_cache(maxsize=65_536)
@@ -84,8 +76,8 @@ def stem(word: str) -> str:
     return word
 
 
-# Passages that are found often are read once.
-@lru_cache(maxsize=4_096)
+# Passages that are found often are read once; about 20 KiB each.
+@lru_cache(maxsize=1_024)
 def read(text: str) -> Reading:
     """Return the words of a text and where its sentences start."""
     stems: list[str] = []
@@ -97,14 +89,7 @@ def read(text: str) -> Reading:
             starts.append(len(stems))
     if starts[-1] == len(stems) and len(starts) > 1:
         starts.pop()
-    return Reading(
-        tuple(stems),
-        tuple(starts),
-        frozenset(stems),
-        frozenset(each[:_PREFIX_CHARS] for each in stems if len(each) >= _PREFIX_CHARS),
-        frozenset(pairwise(stems)),
-        frozenset(zip(stems, stems[1:], stems[2:], strict=False)),
-    )
+    return Reading(tuple(stems), tuple(starts), frozenset(stems))
 
 
 def stems_of(text: str) -> list[str]:
