@@ -23,7 +23,7 @@ from libs.clients.generation import GenerationClient
 from libs.clients.retrieval import RetrievalClient
 from libs.values import ModelTier, Passage, TextDelta
 from libs.values.generation import Prompt
-from libs.values.retrieval import SearchQuery
+from libs.values.retrieval import SearchQuery, SearchStage
 
 _TENANT = "default"
 _LIMIT_S = 30.0
@@ -38,13 +38,15 @@ class Figures:
     """How good the path was on one file.
 
     Attributes:
-        retrieval: how well documents were found.
+        retrieval: how well documents were found, by the last list of each search.
+        stages: the same by each kind of list; the one by words is of a search without a vector.
         extractive_accuracy: share of questions, in [0, 1], whose extractive answer holds
             an answer that counts as right.
         extractive_characters: mean length of those answers.
     """
 
     retrieval: RetrievalScore
+    stages: dict[str, RetrievalScore]
     extractive_accuracy: float
     extractive_characters: float
 
@@ -54,6 +56,17 @@ class _Clients:
     embedding: EmbeddingClient
     retrieval: RetrievalClient
     generation: GenerationClient
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """What one question found, by the stage of the list; the best is last."""
+
+    found: dict[str, Found]
+
+    @property
+    def best(self) -> Found:
+        return next(reversed(self.found.values()))
 
 
 async def evaluate(place: Place, path: Path, console: Console) -> Figures:
@@ -75,7 +88,8 @@ async def evaluate(place: Place, path: Path, console: Console) -> Figures:
     answers = [answer for _, answer in asked]
     right = [contains_answer(text, each.answers) for each, text in zip(squad.questions, answers)]  # noqa: B905
     return Figures(
-        scored([found for found, _ in asked]),
+        scored([each.best for each, _ in asked]),
+        _by_stage([each for each, _ in asked]),
         sum(right) / len(right),
         sum(map(len, answers)) / len(answers),
     )
@@ -91,6 +105,11 @@ def tell(figures: Figures, *, as_json: bool) -> None:
     for cutoff, share in found.recall_at.items():
         typer.echo(f"{f'recall@{cutoff}':<20} {share:.4f}")
     typer.echo(f"MRR                  {found.mean_reciprocal_rank:.4f}")
+    for stage, score in figures.stages.items():
+        typer.echo(
+            f"{stage:<20} recall@1 {score.recall_at[1]:.4f}, MRR {score.mean_reciprocal_rank:.4f}"
+            f" ({score.question_count} questions)"
+        )
     typer.echo(f"extractive accuracy  {figures.extractive_accuracy:.4f}")
     typer.echo(f"extractive length    {figures.extractive_characters:.0f} characters")
 
@@ -108,8 +127,8 @@ async def _connected(place: Place) -> AsyncIterator[_Clients]:
 
 async def _ask_all(
     clients: _Clients, collection: str, questions: Sequence[SquadQuestion], console: Console
-) -> list[tuple[Found, str]]:
-    asked: list[tuple[Found, str]] = []
+) -> list[tuple[_Lists, str]]:
+    asked: list[tuple[_Lists, str]] = []
     starts = range(0, len(questions), _AT_ONCE)
     for start in track(starts, "asking", console=console, transient=True):
         several = questions[start : start + _AT_ONCE]
@@ -117,22 +136,38 @@ async def _ask_all(
     return asked
 
 
-async def _ask(clients: _Clients, collection: str, question: SquadQuestion) -> tuple[Found, str]:
-    passages = await _search(clients, collection, question.question)
-    ids = tuple(passage.document_id for passage in passages)
-    texts = tuple(passage.text for passage in passages)
+async def _ask(clients: _Clients, collection: str, question: SquadQuestion) -> tuple[_Lists, str]:
+    vector = await clients.embedding.embed([question.question], limit_s=_LIMIT_S)
+    searches = (("", b""), (vector.fingerprint, vector[0]))
+    lists: dict[str, tuple[Passage, ...]] = {}
+    for fingerprint, embedding in searches:
+        query = SearchQuery(
+            _TENANT, collection, question.question, embedding, fingerprint, limit=_LISTED
+        )
+        lists |= await _search(clients, query)
+    passages = next(reversed(lists.values()), ())
     answer = await _extract(clients, question.question, passages[:_PASSAGES])
-    return Found(question, ids, texts), answer
+    return _Lists({stage: _found(question, each) for stage, each in lists.items()}), answer
 
 
-async def _search(clients: _Clients, collection: str, question: str) -> tuple[Passage, ...]:
-    vector = await clients.embedding.embed([question], limit_s=_LIMIT_S)
-    query = SearchQuery(_TENANT, collection, question, vector[0], vector.fingerprint, limit=_LISTED)
-    best: tuple[Passage, ...] = ()
-    async with clients.retrieval.search(query, limit_s=_LIMIT_S) as lists:
-        async for each in lists:
-            best = each.passages
-    return best
+async def _search(clients: _Clients, query: SearchQuery) -> dict[str, tuple[Passage, ...]]:
+    """Return the passages of each list, best last."""
+    lists: dict[str, tuple[Passage, ...]] = {}
+    async with clients.retrieval.search(query, limit_s=_LIMIT_S) as found:
+        async for each in found:
+            lists[each.stage.name.lower()] = each.passages
+    return lists
+
+
+def _found(question: SquadQuestion, passages: tuple[Passage, ...]) -> Found:
+    ids = tuple(passage.document_id for passage in passages)
+    return Found(question, ids, tuple(passage.text for passage in passages))
+
+
+def _by_stage(asked: Sequence[_Lists]) -> dict[str, RetrievalScore]:
+    names = [stage.name.lower() for stage in SearchStage]
+    found = {name: [each.found[name] for each in asked if name in each.found] for name in names}
+    return {name: scored(each) for name, each in found.items() if each}
 
 
 async def _extract(clients: _Clients, question: str, passages: tuple[Passage, ...]) -> str:

@@ -273,7 +273,7 @@ def eval_retrieval(
     *,
     as_json: Json = False,
 ) -> None:
-    """Measure recall@k, MRR and how often the extractive answer holds a right one."""
+    """Measure recall@k and MRR of each list (by words, fused, reranked), and extractive answers."""
     from cli import evaluating  # noqa: PLC0415
 
     console = Console(stderr=True, highlight=False)

@@ -62,4 +62,8 @@ def _folds(folds: Sequence[Fold]) -> list[str]:
         f"| {each.article} | {each.question_count} | {each.fused} | {each.reranked} |"
         for each in folds
     ]
-    return ["| article left out | questions | fused first | reranked first |", "|---|---|---|---|", *rows]
+    return [
+        "| article left out | questions | fused first | reranked first |",
+        "|---|---|---|---|",
+        *rows,
+    ]

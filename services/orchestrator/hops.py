@@ -38,6 +38,8 @@ from services.orchestrator.plan import (
 )
 
 TIMED_OUT = "TIMED_OUT"
+# The passages came as they were fused; there was no time, or nobody, to put them in order.
+NOT_RERANKED = "NOT_RERANKED"
 # What the caller did wrong; no lesser answer would make it right.
 CALLERS_FAULT = (CollectionNotFoundError, InvalidFieldError, TenantNotAllowedError)
 
@@ -184,7 +186,8 @@ class Hops:
             except MeshError as error:
                 if best.list is None:
                     raise
-                record.end(outcome_of(error), best.list.timing)
+                is_fused = best.list.stage is SearchStage.FUSED
+                record.end(NOT_RERANKED if is_fused else outcome_of(error), best.list.timing)
                 return best.list
             record.end("ok", found.timing)
             return found

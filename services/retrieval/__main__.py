@@ -59,9 +59,7 @@ def _reranker(config: RetrievalConfig, client: EmbeddingClient) -> Reranker | No
         case "features":
             return FeatureReranker(Weights.shipped())
         case "pairs":
-            return PairReranker(
-                client, scorer=config.rerank_scorer, limit_s=config.rerank_limit_s
-            )
+            return PairReranker(client, scorer=config.rerank_scorer, limit_s=config.rerank_limit_s)
         case "off":
             return None
 

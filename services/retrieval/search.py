@@ -185,9 +185,7 @@ def _both(
     best = fused([words.ranking, meaning], max(query.limit, scene.reranked))
     found = reader.found(scene.where, best)
     pool = tuple(found.values())
-    fused_list = _list(
-        reader, pool[: query.limit], SearchStage.FUSED, final=not scene.reranked
-    )
+    fused_list = _list(reader, pool[: query.limit], SearchStage.FUSED, final=not scene.reranked)
     if not scene.reranked:
         return _Step(fused_list, words)
     ids = list(found)[: scene.reranked]

@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,9 +12,15 @@ from grpc import aio
 from grpc_status import rpc_status
 
 from hasten.common.v1 import common_pb2
+from hasten.embedding.v1 import embedding_service_pb2 as embedding_pb
+from hasten.embedding.v1.embedding_service_pb2_grpc import (
+    EmbeddingServiceServicer,
+    add_EmbeddingServiceServicer_to_server,
+)
 from hasten.retrieval.v1 import retrieval_service_pb2 as pb
 from hasten.retrieval.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
 from libs.clients.connection import Connection
+from libs.clients.embedding import EmbeddingClient
 from libs.clients.retrieval import RetrievalClient
 from libs.errors import (
     CollectionNotFoundError,
@@ -36,6 +42,8 @@ from libs.values.retrieval import (
     TextFormat,
 )
 from services.retrieval.library import Library
+from services.retrieval.reranking.features import Asked, Candidate
+from services.retrieval.reranking.reranker import PairReranker, Reranker
 from services.retrieval.servicer import RetrievalServicer
 from tests.support.retrieval import HashingEmbedder, library_in
 
@@ -132,6 +140,116 @@ async def test_a_document_says_its_scope(client: RetrievalClient) -> None:
     listed = (await client.list("acme", "docs")).documents
     assert [(each.document_id, each.scope) for each in listed] == [("cats", "staff"), ("dogs", "")]
     assert (await client.get("acme", "docs", "cats")).state.scope == "staff"
+
+class Lengths:
+    """A reranker to whom the longest passage is the likeliest; None if it is `silent`."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.silent = silent
+
+    async def scores(self, asked: Asked, candidates: Sequence[Candidate]) -> list[float] | None:
+        return None if self.silent else [float(len(each.text)) for each in candidates]
+
+
+ALIKE = [Document(f"d{number}", "dogs bark " * number, unsplit=True) for number in range(1, 9)]
+
+
+async def reranked(
+    directory: Path, embedder: HashingEmbedder, reranker: Reranker | None, limit: int = 3
+) -> list[PassageList]:
+    """All lists of one search over the wire."""
+    async with library_in(directory, embedder, reranker=reranker) as library:
+        await library.create_collection("acme", "docs")
+        await library.upsert("acme", "docs", ALIKE)
+        async with (
+            serving(RetrievalServicer(library).register) as address,
+            Connection.open(address) as connection,
+        ):
+            query = embedder.query("acme", "docs", "dogs bark", limit=limit)
+            return await lists(RetrievalClient(connection), query)
+
+
+async def test_the_reranked_list_comes_last_after_the_fused_one(
+    tmp_path: Path, embedder: HashingEmbedder
+) -> None:
+    found = await reranked(tmp_path, embedder, Lengths())
+    *_, before, after = found
+    assert (before.stage, after.stage) == (SearchStage.FUSED, SearchStage.RERANKED)
+    assert [each.final for each in found] == [False] * (len(found) - 1) + [True]
+    assert len(before.passages) == len(after.passages) == 3
+    # Also from below the fused list's end.
+    assert [each.document_id for each in after.passages] == ["d8", "d7", "d6"]
+    assert [each.score for each in after.passages] == sorted(
+        (each.score for each in after.passages), reverse=True
+    )
+    assert (before.index_version, before.store_id) == (after.index_version, after.store_id)
+
+
+async def test_without_an_order_the_fused_list_comes_again_as_the_last(
+    tmp_path: Path, embedder: HashingEmbedder
+) -> None:
+    *_, before, after = await reranked(tmp_path, embedder, Lengths(silent=True))
+    assert (before.stage, before.final) == (SearchStage.FUSED, False)
+    assert (after.stage, after.final) == (SearchStage.FUSED, True)
+    assert after.passages == before.passages
+
+
+async def test_with_the_reranker_off_the_fused_list_is_the_last(
+    tmp_path: Path, embedder: HashingEmbedder
+) -> None:
+    last = (await reranked(tmp_path, embedder, None))[-1]
+    assert (last.stage, last.final) == (SearchStage.FUSED, True)
+
+
+class PairService(EmbeddingServiceServicer):
+    """Scores a pair by the length of its second text; takes `delay_s` for it."""
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
+        self.asked: list[str] = []
+
+    def register(self, server: aio.Server) -> None:
+        add_EmbeddingServiceServicer_to_server(self, server)
+
+    async def ScorePairs(
+        self, request: embedding_pb.ScorePairsRequest, context: object
+    ) -> embedding_pb.ScorePairsResponse:
+        self.asked.append(request.scorer)
+        await asyncio.sleep(self.delay_s)
+        return embedding_pb.ScorePairsResponse(
+            scores=[len(pair.b) / 100 for pair in request.pairs], scorer=request.scorer
+        )
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "limit_s", "stage"),
+    [(0.0, WAIT_S, SearchStage.RERANKED), (WAIT_S, 0.05, SearchStage.FUSED)],
+)
+async def test_a_cross_encoder_puts_in_order_what_it_reads_in_time(
+    tmp_path: Path,
+    embedder: HashingEmbedder,
+    delay_s: float,
+    limit_s: float,
+    stage: SearchStage,
+) -> None:
+    service = PairService(delay_s)
+    async with serving(service.register) as address, Connection.open(address) as connection:
+        client = EmbeddingClient(connection)
+        reranker = PairReranker(client, scorer="relevance", limit_s=limit_s)
+        last = (await reranked(tmp_path, embedder, reranker))[-1]
+    assert (last.stage, last.final) == (stage, True)
+    assert service.asked == ["relevance"]
+    if stage is SearchStage.RERANKED:
+        assert [each.document_id for each in last.passages] == ["d8", "d7", "d6"]
+
+
+async def test_a_cross_encoder_that_is_not_there_leaves_passages_fused(
+    tmp_path: Path, embedder: HashingEmbedder
+) -> None:
+    async with Connection.open("127.0.0.1:1") as connection:
+        reranker = PairReranker(EmbeddingClient(connection), scorer="relevance", limit_s=0.2)
+        last = (await reranked(tmp_path, embedder, reranker))[-1]
+    assert (last.stage, last.final) == (SearchStage.FUSED, True)
 
 
 async def test_filters_and_scope_say_what_may_be_found(client: RetrievalClient) -> None:

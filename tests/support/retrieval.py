@@ -27,6 +27,7 @@ from services.retrieval.embedder import Vectors
 from services.retrieval.ingestion import Ingestion
 from services.retrieval.library import Library
 from services.retrieval.reader import Reader
+from services.retrieval.reranking.reranker import Reranker
 from services.retrieval.schema import FILE_NAME, words_table
 from services.retrieval.shelf import Shelf
 from services.retrieval.store import Store
@@ -71,12 +72,18 @@ async def library_in(
     shelf: Shelf | None = None,
     readers: int = 2,
     heartbeat_s: float = 0.1,
+    reranker: Reranker | None = None,
 ) -> AsyncIterator[Library]:
     shelf = shelf or Shelf(graph_above=10_000, threads=1)
     async with Store.open(directory, readers=readers, now=lambda: 1_700_000_000.5) as store:
         ingestion = Ingestion(Chunker(900), embedder)
         async with Library.over(
-            store, shelf, ingestion, readers=readers, heartbeat_s=heartbeat_s
+            store,
+            shelf,
+            ingestion,
+            readers=readers,
+            heartbeat_s=heartbeat_s,
+            reranker=reranker,
         ) as library:
             yield library
 
