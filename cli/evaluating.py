@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import typer
@@ -31,6 +31,7 @@ _LISTED = 10
 # What a policy gives the writer by default.
 _PASSAGES = 6
 _AT_ONCE = 4
+_NO_WORDS = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +139,12 @@ async def _ask_all(
 
 async def _ask(clients: _Clients, collection: str, question: SquadQuestion) -> tuple[_Lists, str]:
     vector = await clients.embedding.embed([question.question], limit_s=_LIMIT_S)
-    searches = (("", b""), (vector.fingerprint, vector[0]))
-    lists: dict[str, tuple[Passage, ...]] = {}
-    for fingerprint, embedding in searches:
-        query = SearchQuery(
-            _TENANT, collection, question.question, embedding, fingerprint, limit=_LISTED
-        )
-        lists |= await _search(clients, query)
+    query = SearchQuery(_TENANT, collection, question.question, limit=_LISTED)
+    meant = replace(query, embedding=vector[0], embedding_fingerprint=vector.fingerprint)
+    by_words = await _search(clients, query)
+    # Without a word there is nothing to fuse: what is fused is the ranking by meaning.
+    by_meaning = await _search(clients, replace(meant, question=_NO_WORDS))
+    lists = by_words | {"dense": by_meaning["fused"]} | await _search(clients, meant)
     passages = next(reversed(lists.values()), ())
     answer = await _extract(clients, question.question, passages[:_PASSAGES])
     return _Lists({stage: _found(question, each) for stage, each in lists.items()}), answer

@@ -223,7 +223,7 @@ class PairService(EmbeddingServiceServicer):
 
 @pytest.mark.parametrize(
     ("delay_s", "limit_s", "stage"),
-    [(0.0, WAIT_S, SearchStage.RERANKED), (WAIT_S, 0.05, SearchStage.FUSED)],
+    [(0.0, WAIT_S, SearchStage.RERANKED), (WAIT_S, 0.2, SearchStage.FUSED)],
 )
 async def test_a_cross_encoder_puts_in_order_what_it_reads_in_time(
     tmp_path: Path,
@@ -238,8 +238,8 @@ async def test_a_cross_encoder_puts_in_order_what_it_reads_in_time(
         reranker = PairReranker(client, scorer="relevance", limit_s=limit_s)
         last = (await reranked(tmp_path, embedder, reranker))[-1]
     assert (last.stage, last.final) == (stage, True)
-    assert service.asked == ["relevance"]
     if stage is SearchStage.RERANKED:
+        assert service.asked == ["relevance"]
         assert [each.document_id for each in last.passages] == ["d8", "d7", "d6"]
 
 

@@ -18,7 +18,7 @@ from libs.values.retrieval import SearchQuery, SearchStage
 from services.retrieval.reranking.reranker import FeatureReranker
 from services.retrieval.reranking.weights import Weights
 from tests.bench.passages import passages
-from tests.support.retrieval import best, library_in
+from tests.support.retrieval import library_in
 
 PASSAGE_COUNT = 5_000
 BATCH_COUNT = 64
