@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from cli.reranking.card import card
@@ -30,7 +31,8 @@ def main() -> int:
         sys.stderr.write("HASTEN_EVAL_DATA is not set: there is nothing to fit on\n")
         return 1
     squad = read_squad(Path(options.data) / "xquad_en" / "xquad.en.json")
-    cases = asyncio.run(gathered(squad, options.model_dir))
+    with tempfile.TemporaryDirectory() as folder:
+        cases = asyncio.run(gathered(squad, options.model_dir, Path(folder)))
     folds = leave_one_out(cases)
     weights = [round(float(each), _DIGITS) for each in fitted(cases)]
     text = card(cases, folds, weights)

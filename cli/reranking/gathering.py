@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -76,10 +75,16 @@ class Onlooker:
         self.shown.append((asked, candidates))
 
 
-async def gathered(squad: Squad, model_dir: Path) -> list[Case]:
-    """Store the paragraphs of a file, unsplit, ask its questions and return what was found."""
-    engine, onlooker = Engine(model_dir), Onlooker()
-    async with _library(engine, onlooker) as library:
+async def gathered(squad: Squad, model_dir: Path, folder: Path) -> list[Case]:
+    """Store the paragraphs of a file, unsplit, ask its questions and return what was found.
+
+    Args:
+        squad: the file.
+        model_dir: folder of the encoder.
+        folder: an empty one, for the store.
+    """
+    engine, onlooker = await asyncio.to_thread(Engine, model_dir), Onlooker()
+    async with _library(folder, engine, onlooker) as library:
         await library.create_collection(_TENANT, _COLLECTION)
         for start in range(0, len(squad.documents), _BATCH_COUNT):
             documents = squad.documents[start : start + _BATCH_COUNT]
@@ -95,21 +100,15 @@ async def gathered(squad: Squad, model_dir: Path) -> list[Case]:
 
 
 @asynccontextmanager
-async def _library(engine: Engine, onlooker: Onlooker) -> AsyncIterator[Library]:
-    shelf = Shelf(graph_above=10_000, threads=1)
-    with tempfile.TemporaryDirectory() as folder:
-        async with (
-            Store.open(Path(folder), readers=1) as store,
-            Library.over(
-                store,
-                shelf,
-                Ingestion(Chunker(900), engine),
-                readers=1,
-                heartbeat_s=0.1,
-                reranker=onlooker,
-            ) as library,
-        ):
-            yield library
+async def _library(folder: Path, engine: Engine, onlooker: Onlooker) -> AsyncIterator[Library]:
+    shelf, ingestion = Shelf(graph_above=10_000, threads=1), Ingestion(Chunker(900), engine)
+    async with (
+        Store.open(folder, readers=1) as store,
+        Library.over(
+            store, shelf, ingestion, readers=1, heartbeat_s=0.1, reranker=onlooker
+        ) as library,
+    ):
+        yield library
 
 
 async def _ask(library: Library, question: str, vector: bytes, fingerprint: str) -> PassageList:

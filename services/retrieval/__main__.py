@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -43,7 +44,7 @@ async def build(config: RetrievalConfig) -> AsyncIterator[Served]:
             ingestion,
             readers=config.readers,
             heartbeat_s=config.heartbeat_s,
-            reranker=_reranker(config, client),
+            reranker=await asyncio.to_thread(_reranker, config, client),
         ) as library:
             servicer = RetrievalServicer(library)
             yield Served(

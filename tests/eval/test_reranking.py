@@ -29,10 +29,10 @@ MOST_MS = 15.0
 @pytest.mark.prove
 @pytest.mark.timeout(600)
 async def test_reranked_is_four_points_above_fused_on_articles_not_fitted_on(
-    eval_data: Path, model_dir: Path
+    eval_data: Path, model_dir: Path, tmp_path: Path
 ) -> None:
     squad = await asyncio.to_thread(read_squad, eval_data / "xquad_en" / "xquad.en.json")
-    cases = await gathered(squad, model_dir)
+    cases = await gathered(squad, model_dir, tmp_path)
     folds = await asyncio.to_thread(leave_one_out, cases)
     count = sum(fold.question_count for fold in folds)
     fused = sum(fold.fused for fold in folds) / count
@@ -41,8 +41,8 @@ async def test_reranked_is_four_points_above_fused_on_articles_not_fitted_on(
     assert count == len(squad.questions)
     assert reranked >= fused + 0.04
     # What ships is what the fit on all articles gives.
-    shipped, anew = Weights.shipped().values, await asyncio.to_thread(fitted, cases)
-    assert np.allclose(shipped, anew, atol=1e-3)
+    shipped, anew = await asyncio.to_thread(Weights.shipped), await asyncio.to_thread(fitted, cases)
+    assert np.allclose(shipped.values, anew, atol=1e-3)
 
 
 @pytest.mark.prove
@@ -53,7 +53,7 @@ async def test_a_reranked_search_of_five_thousand_passages_takes_fifteen_millise
     """Seconds of the whole search in the service; half of the searches are faster."""
     engine = await asyncio.to_thread(Engine, model_dir)
     documents = await asyncio.to_thread(passages, PASSAGE_COUNT)
-    reranker = FeatureReranker(Weights.shipped())
+    reranker = FeatureReranker(await asyncio.to_thread(Weights.shipped))
     async with library_in(tmp_path, engine, reranker=reranker) as library:
         await library.create_collection("eval", "docs")
         for start in range(0, PASSAGE_COUNT, BATCH_COUNT):
