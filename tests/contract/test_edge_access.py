@@ -128,7 +128,7 @@ async def test_a_ticket_gets_no_other_ticket(http: httpx.AsyncClient) -> None:
 async def test_pages_of_the_list_may_call_and_others_may_not(http: httpx.AsyncClient) -> None:
     asked: dict[str, Any] = {
         "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization,content-type",
+        "Access-Control-Request-Headers": "authorization,content-type,x-stainless-lang",
     }
     allowed = await http.options("/v1/answers", headers=asked | {"Origin": ORIGIN})
     assert allowed.status_code == 200

@@ -141,6 +141,7 @@ async def test_a_document_says_its_scope(client: RetrievalClient) -> None:
     assert [(each.document_id, each.scope) for each in listed] == [("cats", "staff"), ("dogs", "")]
     assert (await client.get("acme", "docs", "cats")).state.scope == "staff"
 
+
 class Lengths:
     """A reranker to whom the longest passage is the likeliest; None if it is `silent`."""
 

@@ -15,6 +15,17 @@ _SENT = (
     "Prefer",
     "Traceparent",
     "X-API-Key",
+    # What OpenAI's own client for pages says of itself.
+    "X-Stainless-Arch",
+    "X-Stainless-Helper-Method",
+    "X-Stainless-Lang",
+    "X-Stainless-OS",
+    "X-Stainless-Package-Version",
+    "X-Stainless-Poll-Helper",
+    "X-Stainless-Retry-Count",
+    "X-Stainless-Runtime",
+    "X-Stainless-Runtime-Version",
+    "X-Stainless-Timeout",
 )
 _READ = (
     "Age",
