@@ -25,7 +25,7 @@ _TEXT = "generation"
 # What is gone on without, when it is cut: the passages found by words alone, or none.
 _CUT_LOSS = {"embedding": 0.015, "retrieval": 0.015}
 _WHOLE = ("ok", "hit", "miss")
-_CUT = ("TIMED_OUT", "cancelled", "lost")
+_CUT = ("TIMED_OUT", "NOT_RERANKED", "cancelled", "lost")
 _CHANGE = re.compile(r"([+-]\d+(?:\.\d+)?)ms")
 _ONE_DEVIATION = 0.841
 # One more than this many answers are enough to speak of a hop.

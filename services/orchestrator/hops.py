@@ -38,7 +38,7 @@ from services.orchestrator.plan import (
 )
 
 TIMED_OUT = "TIMED_OUT"
-# The passages came as they were fused; there was no time, or nobody, to put them in order.
+# The passages came as they were fused; there was no time to put them in order.
 NOT_RERANKED = "NOT_RERANKED"
 # What the caller did wrong; no lesser answer would make it right.
 CALLERS_FAULT = (CollectionNotFoundError, InvalidFieldError, TenantNotAllowedError)
@@ -90,6 +90,13 @@ class Calling(Generic[Result]):
 def outcome_of(error: MeshError) -> str:
     """Return the reason of a failure as accounts and degradations name it."""
     return TIMED_OUT if isinstance(error, BudgetExhaustedError) else error.reason
+
+
+def _cut_short(error: MeshError, best: PassageList) -> str:
+    """Return the outcome of a search that broke off after a list."""
+    outcome = outcome_of(error)
+    is_fused = best.stage is SearchStage.FUSED
+    return NOT_RERANKED if is_fused and outcome == TIMED_OUT else outcome
 
 
 @contextmanager
@@ -186,8 +193,7 @@ class Hops:
             except MeshError as error:
                 if best.list is None:
                     raise
-                is_fused = best.list.stage is SearchStage.FUSED
-                record.end(NOT_RERANKED if is_fused else outcome_of(error), best.list.timing)
+                record.end(_cut_short(error, best.list), best.list.timing)
                 return best.list
             record.end("ok", found.timing)
             return found

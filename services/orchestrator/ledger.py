@@ -19,7 +19,7 @@ Learn = Callable[[str, str, float, bool], None]
 """Told hop, rung, seconds, and whether the call was cut then."""
 # Outcomes of calls that ended by themselves, and of those that would have taken longer.
 _WHOLE = ("ok", "hit", "miss")
-CUT = ("TIMED_OUT", "cancelled", "lost")
+CUT = ("TIMED_OUT", "NOT_RERANKED", "cancelled", "lost")
 
 
 class HopRecord:
