@@ -29,8 +29,10 @@ from libs.values import SHOWN, AnswerEvent, Completed, Question
 from libs.values.answer_json import WholeAnswer
 from services.cache.__main__ import build as build_cache
 from services.cache.config import CacheConfig
+from services.embedding import __main__ as embedding_process
 from services.embedding.__main__ import build as build_embedding
 from services.embedding.config import EmbeddingConfig
+from services.embedding.engine import open_engine, open_scorers
 from services.generation.__main__ import build as build_generation
 from services.generation.config import GenerationConfig
 from services.jobs.__main__ import build as build_jobs
@@ -155,6 +157,25 @@ extract = 0.1
 """
 _PATIENT_REDIS_S = 2.0
 _PATIENT_FLIGHTS = {"flight_lease_s": 3.0, "flight_wait_s": 2.0}
+
+
+_LOADED: dict[tuple[object, ...], Any] = {}
+
+
+def _once(load: Callable[[EmbeddingConfig], Any]) -> Callable[[EmbeddingConfig], Any]:
+    """Load a model once for all tests of this process.
+
+    It does not change, and to load it takes longer than all else of opening a mesh.
+    """
+
+    def loaded(config: EmbeddingConfig) -> Any:
+        precisions = (config.precision, config.scorer_precision)
+        key = (load, config.model_dir, config.engine, *precisions, config.threads)
+        if key not in _LOADED:
+            _LOADED[key] = load(config)
+        return _LOADED[key]
+
+    return loaded
 
 
 @dataclass(eq=False)
@@ -314,6 +335,8 @@ class Mesh:
         room = Room(kind, build, settings, setting.interceptors, setting.outer, setting.identities)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Connection, "open", setting.connection.open)
+            patch.setattr(embedding_process, "open_engine", _once(open_engine))
+            patch.setattr(embedding_process, "open_scorers", _once(open_scorers))
             with blocking(self._guard):
                 await room.open()
         self.rooms[name] = room
