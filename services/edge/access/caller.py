@@ -42,13 +42,17 @@ class Caller:
         if not self.may(right):
             raise ProblemError(Problem(403, "MISSING_RIGHT", f"This needs the right {right}."))
 
+    def may_name(self, scope: str) -> bool:
+        """Return whether a document scope is open, or one of this caller's."""
+        return not scope or scope in self.document_scopes or ALL in self.document_scopes
+
     def check_scope(self, scope: str) -> None:
         """Refuse a document scope that is not this caller's.
 
         Raises:
             ProblemError: the scope may not be named.
         """
-        if scope and scope not in self.document_scopes and ALL not in self.document_scopes:
+        if not self.may_name(scope):
             problem = Problem(403, "SCOPE_NOT_ALLOWED", f"scope: {scope} is not yours.", "scope")
             raise ProblemError(problem)
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from libs.clients.retrieval import RetrievalClient
 from libs.errors import DocumentNotFoundError
 from libs.values.retrieval import DocumentState, StoredDocument, TextFormat
-from services.edge.access.caller import ALL, Caller
+from services.edge.access.caller import ALL
 from services.edge.answers.shapes import FLAG, NUMBER, TEXT, WHOLE, nullable, record
 from services.edge.documents.body import DEFAULT_COLLECTION
 from services.edge.documents.uploading import PATH
@@ -166,7 +166,7 @@ class Documents:
                 limit_s=_CALL_S,
             )
         )
-        shown = [_state(each) for each in page.documents if _may_see(caller, each.scope)]
+        shown = [_state(each) for each in page.documents if caller.may_name(each.scope)]
         return json_response(
             {
                 "documents": shown,
@@ -196,7 +196,7 @@ class Documents:
         found = await self._client.get(
             caller.tenant_id, _collection_of(exchange), document_id, limit_s=_CALL_S
         )
-        if not _may_see(caller, found.document.scope):
+        if not caller.may_name(found.document.scope):
             raise _unknown(document_id)
         return found
 
@@ -244,10 +244,6 @@ class Documents:
 
 def _collection_of(exchange: Exchange) -> str:
     return exchange.request.query_params.get("collection", DEFAULT_COLLECTION)
-
-
-def _may_see(caller: Caller, scope: str) -> bool:
-    return not scope or bool({scope, ALL} & caller.document_scopes)
 
 
 def _state(state: DocumentState) -> dict[str, Any]:

@@ -117,15 +117,6 @@ def checked(caller: Caller, job: Job) -> Job:
     Raises:
         JobNotFoundError: it is not.
     """
-    if not may_see(caller, job):
+    if not caller.may_name(job.scope):
         raise JobNotFoundError(f"job_id: {job.job_id!r} is not known, or has expired")
     return job
-
-
-def may_see(caller: Caller, job: Job) -> bool:
-    """Return whether a job's scope is one that the caller may name."""
-    try:
-        caller.check_scope(job.scope)
-    except ProblemError:
-        return False
-    return True

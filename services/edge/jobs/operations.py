@@ -14,7 +14,7 @@ from libs.errors import JobNotFoundError, MeshError, NotADeadLetterError
 from libs.values.jobs import Job, JobState, Submission, Submitted
 from services.edge.answers.answering import Pace
 from services.edge.jobs.body import IDEMPOTENCY_KEY, SubmitBody, submission_of
-from services.edge.jobs.desk import CALL_S, INGEST, Desk, may_see
+from services.edge.jobs.desk import CALL_S, INGEST, Desk
 from services.edge.jobs.showing import LIST_SCHEMA, SCHEMA, brief, event_frame, job_json
 from services.edge.problem import Problem, ProblemError
 from services.edge.web import sse
@@ -185,7 +185,7 @@ class Jobs:
                 limit_s=CALL_S,
             )
         )
-        shown = [brief(job) | {"result": None} for job in page.jobs if may_see(caller, job)]
+        shown = [brief(job) | {"result": None} for job in page.jobs if caller.may_name(job.scope)]
         return json_response({"jobs": shown, "next_page_token": page.next_page_token or None})
 
     async def _get(self, exchange: Exchange) -> Response:
