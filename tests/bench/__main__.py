@@ -21,7 +21,7 @@ from tests.bench.litellm_proxy import measure_litellm
 from tests.bench.paths import measure_ways
 from tests.bench.processes import measure_processes
 from tests.bench.profiling import write_profiles
-from tests.bench.report import markdown, note, table, write
+from tests.bench.report import around, markdown, note, table, write
 from tests.bench.rig import Rig, open_rig
 from tests.bench.throughput import measure_throughput
 
@@ -35,7 +35,10 @@ _LITELLM = ("litellm_hit_over_hasten", "litellm_added_ms", "litellm_hit_ms")
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print a table or one JSON object."""
     load = os.getloadavg()[0]
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.write:
+        _check(parser, arguments.write)
     if arguments.profile:
         asyncio.run(_profile(arguments.profile))
         return
@@ -50,6 +53,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(json.dumps(figures))
     else:
         Console().print(table(figures))
+
+
+def _check(parser: argparse.ArgumentParser, page: Path) -> None:
+    """Refuse a page that cannot be written before minutes are spent on its figures."""
+    try:
+        around(page)
+    except ValueError as error:
+        parser.error(f"--write: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:

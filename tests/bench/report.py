@@ -63,14 +63,27 @@ def write(page: Path, text: str) -> None:
     """Put a text between the markers of a page, in place of what is there.
 
     Raises:
-        ValueError: the page has not both markers, once each and in order.
+        ValueError: there is no such page, or it has not both markers, once each and in order.
     """
+    before, after = around(page)
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", "utf-8")
+
+
+def around(page: Path) -> tuple[str, str]:
+    """Return what stands before and after the figures of a page.
+
+    Raises:
+        ValueError: as `write` does.
+    """
+    if not page.is_file():
+        msg = f"{page}: there is no such page"
+        raise ValueError(msg)
     before, begun, rest = page.read_text("utf-8").partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not (begun and ended) or BEGIN in rest or END in after:
         msg = f"{page}: {BEGIN} and {END} must stand there once"
         raise ValueError(msg)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", "utf-8")
+    return before, after
 
 
 def note(command: str, load: float, today: date) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.__main__ import main
 from tests.bench.figures import FIGURES
 from tests.bench.profiling import tidy
 from tests.bench.report import BEGIN, END, markdown, note, rows, shown, write
@@ -60,6 +61,14 @@ def test_a_page_without_its_markers_is_left_alone(tmp_path: Path, text: str) -> 
     with pytest.raises(ValueError, match=r"page\.md"):
         write(page, "new")
     assert page.read_text() == text
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--write", str(tmp_path / "page.md")])
+    assert "page.md: there is no such page" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("load", "word"), [(0.01, "quiet"), (400.0, "busy")])
