@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -52,29 +52,47 @@ class AnswerClient:
         run_id: str,
         after_sequence: int = 0,
         *,
+        scopes: Iterable[str] = (),
         limit_s: float | None = None,
     ) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
-        """Follow a run from after an event on; leaving the block leaves the run alone."""
+        """Follow a run from after an event on; leaving the block leaves the run alone.
+
+        A run that was asked in a scope is only there for who names it among `scopes`.
+        """
         request = pb.WatchAnswerRequest(
-            tenant_id=tenant_id, run_id=run_id, after_sequence=after_sequence
+            tenant_id=tenant_id, run_id=run_id, after_sequence=after_sequence, scopes=scopes
         )
         method = self._stub.WatchAnswer
         async with self._connection.stream(method, request, limit_s=limit_s) as batches:
             yield _events(batches)
 
-    async def stop(self, tenant_id: str, run_id: str, *, limit_s: float | None = None) -> bool:
-        """End a run; return False if it had ended."""
-        request = pb.StopAnswerRequest(tenant_id=tenant_id, run_id=run_id)
+    async def stop(
+        self,
+        tenant_id: str,
+        run_id: str,
+        *,
+        scopes: Iterable[str] = (),
+        limit_s: float | None = None,
+    ) -> bool:
+        """End a run, which is found as by `watch`; return False if it had ended."""
+        request = pb.StopAnswerRequest(tenant_id=tenant_id, run_id=run_id, scopes=scopes)
         response = await self._connection.unary(self._stub.StopAnswer, request, limit_s=limit_s)
         return bool(response.stopping)
 
     async def report(
-        self, tenant_id: str, run_id: str, verdict: Verdict, *, limit_s: float | None = None
+        self,
+        tenant_id: str,
+        run_id: str,
+        verdict: Verdict,
+        *,
+        scopes: Iterable[str] = (),
+        limit_s: float | None = None,
     ) -> bool:
-        """Judge the answer of a run; return True if a stored answer was removed."""
+        """Judge a run, which is found as by `watch`; return True if a stored answer was removed."""
         request = pb.ReportAnswerRequest(
             tenant_id=tenant_id,
             run_id=run_id,
+            scopes=scopes,
             verdict=int(verdict),  # type: ignore[arg-type]
         )
         response = await self._connection.unary(self._stub.ReportAnswer, request, limit_s=limit_s)

@@ -104,7 +104,7 @@ class PolicyNotFoundError(MeshError):
 
 
 class RunNotFoundError(MeshError):
-    """The run does not exist, has expired or belongs to another tenant."""
+    """The run does not exist, has expired, or belongs to another tenant or scope."""
 
     code = grpc.StatusCode.NOT_FOUND
     reason = "RUN_NOT_FOUND"

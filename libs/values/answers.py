@@ -239,7 +239,31 @@ SHOWN = (TextDelta, Outline, SectionText)
 
 @dataclass(frozen=True, slots=True)
 class AnswerEvent:
-    """An event and its position in the run, from 1."""
+    """An event and its position in the run, from 1.
+
+    Attributes:
+        sequence: the position.
+        event: what happened.
+        scope: the access scope that the run was asked in, with its first event alone.
+    """
 
     sequence: int
     event: Event
+    scope: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Whose runs somebody may read, end and judge.
+
+    Attributes:
+        tenant_id: the tenant.
+        scopes: the access scopes; `*` is all of them.
+    """
+
+    tenant_id: str
+    scopes: frozenset[str] = frozenset()
+
+    def may_see(self, scope: str) -> bool:
+        """Return whether what is of a scope may be seen; without one, all of the tenant see it."""
+        return not scope or scope in self.scopes or "*" in self.scopes

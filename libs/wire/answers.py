@@ -101,7 +101,9 @@ def question_from(request: pb.StreamAnswerRequest) -> Question:
 def event_to(numbered: AnswerEvent) -> pb.AnswerEvent:
     """Return the message of a numbered event."""
     field, convert = _TO[type(numbered.event)]
-    return pb.AnswerEvent(sequence=numbered.sequence, **{field: convert(numbered.event)})
+    return pb.AnswerEvent(
+        sequence=numbered.sequence, scope=numbered.scope, **{field: convert(numbered.event)}
+    )
 
 
 def event_from(message: pb.AnswerEvent) -> AnswerEvent:
@@ -114,7 +116,7 @@ def event_from(message: pb.AnswerEvent) -> AnswerEvent:
     if field is None:
         msg = f"event {message.sequence} is of a kind that this version does not know"
         raise ValueError(msg)
-    return AnswerEvent(message.sequence, _FROM[field](getattr(message, field)))
+    return AnswerEvent(message.sequence, _FROM[field](getattr(message, field)), message.scope)
 
 
 def _degradations_to(degradations: Iterable[Degradation]) -> list[pb.Degradation]:

@@ -15,6 +15,7 @@ class Run:
     Attributes:
         run_id: the run's name.
         tenant_id: whose run it is.
+        scope: the access scope that it was asked in.
         resumable: True if it goes on when its readers leave.
         events: what has happened so far, numbered from 1.
         error: what the run failed with, if it has.
@@ -27,9 +28,10 @@ class Run:
         on_deserted: called in place of that cancellation, by who knows of readers elsewhere.
     """
 
-    def __init__(self, run_id: str, tenant_id: str, *, resumable: bool) -> None:
+    def __init__(self, run_id: str, tenant_id: str, *, resumable: bool, scope: str = "") -> None:
         self.run_id = run_id
         self.tenant_id = tenant_id
+        self.scope = scope
         self.resumable = resumable
         self.events: list[AnswerEvent] = []
         self.error: MeshError | None = None
@@ -54,7 +56,8 @@ class Run:
 
         A message of its own would cost more than a small stage does.
         """
-        self.events.append(AnswerEvent(len(self.events) + 1, event))
+        scope = "" if self.events else self.scope
+        self.events.append(AnswerEvent(len(self.events) + 1, event, scope))
 
     def extend(self, events: Sequence[AnswerEvent]) -> None:
         """Append events of this run that were numbered elsewhere."""

@@ -201,13 +201,14 @@ class RunLog:
         rows = await self._log.read(tenant_id, run_id)
         return [self._codec.decode(data) for _, data in rows]
 
-    async def exists(self, tenant_id: str, run_id: str) -> bool:
-        """Return whether the log knows a run.
+    async def scope_of(self, tenant_id: str, run_id: str) -> str | None:
+        """Return the access scope that a run was asked in; None if the log does not know it.
 
         Raises:
             EventLogUnavailableError: the log does not answer.
         """
-        return await self._log.exists(tenant_id, run_id)
+        rows = await self._log.read(tenant_id, run_id, most=1)
+        return self._codec.decode(rows[0][1]).scope if rows else None
 
 
 def _given_up(run: Run, error: MeshError) -> None:

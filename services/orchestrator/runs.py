@@ -14,7 +14,7 @@ from opentelemetry import trace
 from libs.budget import Budget
 from libs.errors import EventLogUnavailableError, RunNotFoundError
 from libs.telemetry import names
-from libs.values import AnswerEvent, CacheLayer, Completed, GoAway, Question, Verdict
+from libs.values import AnswerEvent, CacheLayer, Completed, GoAway, Question, Reader, Verdict
 from services.orchestrator.answering import Answering, Asked
 from services.orchestrator.catalog import Catalog
 from services.orchestrator.course import Course, Courses
@@ -79,7 +79,7 @@ class Runs:
         policy = self._parts.policies.named(question.policy)
         model = self._parts.catalog.best()
         name = run_id or secrets.token_hex(16)
-        run = Run(name, question.tenant_id, resumable=question.resumable)
+        run = Run(name, question.tenant_id, resumable=question.resumable, scope=question.scope)
         span = trace.get_current_span()
         span.set_attribute(names.RUN_ID, run.run_id)
         span.set_attribute(names.POLICY, policy.name)
@@ -113,32 +113,33 @@ class Runs:
         return self._parts.courses.course(ladder, prior_of(policy.costs))
 
     async def watch(
-        self, tenant_id: str, run_id: str, after: int
+        self, reader: Reader, run_id: str, after: int
     ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         """Yield a run's events above `after`, wherever it runs or ran.
 
         Raises:
-            RunNotFoundError: there is no such run of this tenant.
+            RunNotFoundError: there is no such run that the reader may see.
             EventLogUnavailableError: the log does not answer.
         """
-        run = self._live.get((tenant_id, run_id))
-        events = self._follow(tenant_id, run_id, after) if run is None else run.read(after)
+        run = await self._seen_by(reader, run_id)
+        events = self._follow(reader.tenant_id, run_id, after) if run is None else run.read(after)
         async with aclosing(events) as batches:
             async for batch in batches:
                 yield batch
 
-    async def stop(self, tenant_id: str, run_id: str) -> bool:
+    async def stop(self, reader: Reader, run_id: str) -> bool:
         """End a run, wherever it runs; return False if it had ended.
 
         Raises:
-            RunNotFoundError: there is no such run of this tenant.
+            RunNotFoundError: there is no such run that the reader may see.
             EventLogUnavailableError: the log does not answer.
         """
-        if self.stop_here(tenant_id, run_id):
+        run = await self._seen_by(reader, run_id)
+        if self.stop_here(reader.tenant_id, run_id):
             return True
-        if await self._end_of(tenant_id, run_id) is not None:
+        if await self._end_of(reader.tenant_id, run_id, run) is not None:
             return False
-        return await self._parts.stops.publish(tenant_id, run_id)
+        return await self._parts.stops.publish(reader.tenant_id, run_id)
 
     def stop_here(self, tenant_id: str, run_id: str) -> bool:
         """End a run of this replica; return False if there is none that still runs."""
@@ -148,19 +149,20 @@ class Runs:
         run.stop()
         return True
 
-    async def report(self, tenant_id: str, run_id: str, verdict: Verdict) -> bool:
+    async def report(self, reader: Reader, run_id: str, verdict: Verdict) -> bool:
         """Judge the answer of a run; return True if a stored answer was removed.
 
         Raises:
-            RunNotFoundError: there is no such run of this tenant.
+            RunNotFoundError: there is no such run that the reader may see.
             EventLogUnavailableError: the log does not answer.
         """
-        completed = await self._end_of(tenant_id, run_id)
+        run = await self._seen_by(reader, run_id)
+        completed = await self._end_of(reader.tenant_id, run_id, run)
         entry_id = _entry_of(run_id, completed)
         hit = None if completed is None else completed.cache_hit
         layer = CacheLayer.NONE if hit is None else hit.layer
         cache = self._parts.clients.cache
-        return (await cache.report(tenant_id, entry_id, verdict, layer)).removed
+        return (await cache.report(reader.tenant_id, entry_id, verdict, layer)).removed
 
     def go_away(self, time_left_s: float) -> None:
         """Tell the readers of every run that this replica ends."""
@@ -189,7 +191,6 @@ class Runs:
     async def _follow(
         self, tenant_id: str, run_id: str, after: int
     ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
-        await self._wait_for_log(tenant_id, run_id)
         looking = asyncio.create_task(self._end_if_lost(tenant_id, run_id))
         try:
             async for batch in self._parts.log.follow(tenant_id, run_id, after):
@@ -216,21 +217,32 @@ class Runs:
                 self._gone_since_s.pop(key, None)
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _end_of(self, tenant_id: str, run_id: str) -> Completed | None:
-        """Return a run's last event; None if it has not ended."""
-        run = self._live.get((tenant_id, run_id))
-        if run is None:
-            await self._wait_for_log(tenant_id, run_id)
+    async def _end_of(self, tenant_id: str, run_id: str, run: Run | None) -> Completed | None:
+        """Return a run's last event, where it is not here from the log; None if it goes on."""
         events = run.events if run else await self._parts.log.events(tenant_id, run_id)
         last = events[-1].event if events else None
         return last if isinstance(last, Completed) else None
 
-    async def _wait_for_log(self, tenant_id: str, run_id: str) -> None:
-        """Give a run that has just begun on another replica the time to be logged."""
-        if not await self._parts.log.exists(tenant_id, run_id):
+    async def _seen_by(self, reader: Reader, run_id: str) -> Run | None:
+        """Return a run if it is one of this replica; None if the log has it.
+
+        Raises:
+            RunNotFoundError: there is no such run that the reader may see.
+            EventLogUnavailableError: the log does not answer.
+        """
+        run = self._live.get((reader.tenant_id, run_id))
+        scope = await self._logged_scope(reader.tenant_id, run_id) if run is None else run.scope
+        if scope is None or not reader.may_see(scope):
+            raise RunNotFoundError(f"run_id: {run_id!r} is not known, or has expired")
+        return run
+
+    async def _logged_scope(self, tenant_id: str, run_id: str) -> str | None:
+        """Return a run's scope; one that has just begun elsewhere has the time to be logged."""
+        scope = await self._parts.log.scope_of(tenant_id, run_id)
+        if scope is None:
             await asyncio.sleep(_LOG_LAG_S)
-            if not await self._parts.log.exists(tenant_id, run_id):
-                raise RunNotFoundError(f"run_id: {run_id!r} is not known, or has expired")
+            scope = await self._parts.log.scope_of(tenant_id, run_id)
+        return scope
 
     def _spawn(self, work: object) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from hasten.answer.v1.answer_service_pb2_grpc import (
 from libs.budget import Budget, current_budget
 from libs.errors import BudgetExhaustedError
 from libs.server import current_call
-from libs.values import AnswerEvent, Question, Verdict
+from libs.values import AnswerEvent, Question, Reader, Verdict
 from libs.wire import enumeration, event_from, event_to, question_from
 from services.orchestrator.checks import check_question, check_run_id
 from services.orchestrator.policy import Policies, Policy
@@ -56,7 +56,7 @@ class OrchestratorServicer(AnswerServiceServicer):
         self, request: pb.WatchAnswerRequest, context: aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.WatchAnswerResponse]:
         check_run_id(request.run_id, request.after_sequence)
-        watched = self._runs.watch(request.tenant_id, request.run_id, request.after_sequence)
+        watched = self._runs.watch(_reader(request), request.run_id, request.after_sequence)
         async with aclosing(watched) as batches:
             async for batch in batches:
                 yield pb.WatchAnswerResponse(events=map(event_to, batch))
@@ -65,7 +65,7 @@ class OrchestratorServicer(AnswerServiceServicer):
         self, request: pb.StopAnswerRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.StopAnswerResponse:
         check_run_id(request.run_id)
-        stopping = await self._runs.stop(request.tenant_id, request.run_id)
+        stopping = await self._runs.stop(_reader(request), request.run_id)
         return pb.StopAnswerResponse(stopping=stopping)
 
     async def ReportAnswer(
@@ -73,7 +73,7 @@ class OrchestratorServicer(AnswerServiceServicer):
     ) -> pb.ReportAnswerResponse:
         check_run_id(request.run_id)
         verdict = enumeration(Verdict, request.verdict, "verdict", required=True)
-        removed = await self._runs.report(request.tenant_id, request.run_id, verdict)
+        removed = await self._runs.report(_reader(request), request.run_id, verdict)
         return pb.ReportAnswerResponse(removed=removed)
 
 
@@ -85,6 +85,12 @@ def encode_event(event: AnswerEvent) -> bytes:
 def decode_event(data: bytes) -> AnswerEvent:
     """Return the event that `encode_event` wrote."""
     return event_from(pb.AnswerEvent.FromString(data))
+
+
+def _reader(
+    request: pb.WatchAnswerRequest | pb.StopAnswerRequest | pb.ReportAnswerRequest,
+) -> Reader:
+    return Reader(request.tenant_id, frozenset(request.scopes))
 
 
 def _budget(question: Question, policy: Policy) -> Budget:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster
 
+from services.edge.access.caller import Caller
 from tests.support.corpus import FACTS, TENANT
 from tests.support.edges import SSE, Edge, Frames, frames_of, open_edge, text_of
 from tests.support.mesh import Mesh, Setting, open_mesh
@@ -70,6 +71,33 @@ async def test_a_resumable_run_outlives_its_reader_and_is_never_made_twice(
         await until(is_forgotten)
         assert (await other.http.get(f"/v1/runs/{run_id}")).status_code == 404
     assert len(provider.calls) == 1
+
+
+async def test_only_who_may_name_the_scope_of_a_run_can_read_it(mesh: Mesh) -> None:
+    scopes = ({"legal"}, {"hr", "sales"}, {"*"})
+    callers = [Caller(TENANT, "k", frozenset({"answers"}), frozenset(each)) for each in scopes]
+    connection = mesh.connections["orchestrator"]
+    async with (
+        open_edge(connection, caller=callers[0]) as edge,
+        open_edge(connection, caller=callers[1]) as stranger,
+        open_edge(connection, caller=callers[2]) as anyone,
+    ):
+        asked = {"question": FACTS[0].question, "scope": "legal"}
+        run_id = (await edge.http.post("/v1/answers", json=asked)).json()["run_id"]
+        path = f"/v1/runs/{run_id}"
+        for other in (edge, anyone):
+            assert (await other.http.get(path)).json()["state"] == "ended"
+            assert (await other.http.get(f"{path}/events")).status_code == 200
+            assert (await other.http.post(f"{path}/stop")).json() == {"stopping": False}
+            judged = await other.http.post(f"{path}/feedback", json={"verdict": "good"})
+            assert judged.json() == {"removed": False}
+        refused = (
+            await stranger.http.get(path),
+            await stranger.http.get(f"{path}/events"),
+            await stranger.http.post(f"{path}/stop"),
+            await stranger.http.post(f"{path}/feedback", json={"verdict": "bad"}),
+        )
+        assert {each.json()["reason"] for each in refused} == {"RUN_NOT_FOUND"}
 
 
 async def test_a_run_that_is_not_resumable_ends_with_its_reader(

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from libs.clients.answer import AnswerClient
+from libs.errors import RunNotFoundError
 from libs.values import (
     AnswerEvent,
     AnswerState,
@@ -112,6 +113,37 @@ async def test_a_live_run_is_followed_from_any_point_on_any_replica(
     events = tuple(await reading)
     for follower, after in zip(followers, (0, 2, 0, 2), strict=True):
         assert (await asyncio.wait_for(follower, 10)).events == events[after:]
+
+
+async def check_only_seen_in(client: AnswerClient, run_id: str, scope: str) -> None:
+    """Check that a run is not there for who does not name its scope."""
+    for scopes in ((), ("other",), (f"{scope}x", "")):
+        with pytest.raises(RunNotFoundError):
+            async with client.watch(TENANT, run_id, 1, scopes=scopes) as events:
+                await anext(events)
+        with pytest.raises(RunNotFoundError):
+            await client.stop(TENANT, run_id, scopes=scopes)
+        with pytest.raises(RunNotFoundError):
+            await client.report(TENANT, run_id, Verdict.BAD, scopes=scopes)
+    for scopes in (("other", scope), ("*",)):
+        async with client.watch(TENANT, run_id, 1, scopes=scopes) as events:
+            assert (await anext(events)).sequence == 2
+
+
+async def test_a_run_of_a_scope_is_not_there_without_it_on_any_replica(
+    mesh: Mesh, traffic: Traffic
+) -> None:
+    clients = (mesh.answers, await mesh.add_orchestrator("orchestrator-2"))
+    with traffic.holding(writing()):
+        question = Question(TENANT, FACT.question, policy="endless", scope="legal")
+        reading, seen = await ask_in_the_background(mesh.answers, question)
+        for client in clients:
+            await check_only_seen_in(client, run_of(seen), "legal")
+        assert await clients[1].stop(TENANT, run_of(seen), scopes=("legal",))
+        await asyncio.wait_for(reading, 10)
+    for client in clients:
+        await check_only_seen_in(client, run_of(seen), "legal")
+        assert not await client.report(TENANT, run_of(seen), Verdict.GOOD, scopes=("legal",))
 
 
 @pytest.mark.parametrize("where", ["orchestrator", "orchestrator-2"])

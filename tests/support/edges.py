@@ -41,7 +41,7 @@ from libs.values import (
     Question,
 )
 from libs.wire import event_to, question_from
-from services.edge.access.caller import anyone
+from services.edge.access.caller import Caller, anyone
 from services.edge.access.gate import Gate
 from services.edge.access.quotas import Quotas
 from services.edge.access.tickets import Tickets
@@ -199,15 +199,16 @@ async def open_edge(
     flow: Flow = DEFAULT_FLOW,
     clock: Callable[[], float] = time.monotonic,
     quotas: Quotas | None = None,
+    caller: Caller | None = None,
 ) -> AsyncIterator[Edge]:
-    """Run an edge over a connection to orchestrators."""
+    """Run an edge over a connection to orchestrators; everybody is `caller`."""
     registry, streams = CollectorRegistry(), OpenStreams()
     metrics, answers = EdgeMetrics(registry), AnswerClient(connection)
     rules = Rules(
         rules.hosts, rules.max_body_bytes, rules.body_timeout_s, rules.max_concurrency, flow
     )
     quotas = quotas or Quotas()
-    front = Front(rules, Gate(anyone(tenant)), quotas, metrics, clock)
+    front = Front(rules, Gate(caller or anyone(tenant)), quotas, metrics, clock)
     parts = Parts(
         answers=answers,
         pace=pace,

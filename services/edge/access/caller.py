@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from libs.values import Reader
 from services.edge.access.quota import UNLIMITED, Quota
 from services.edge.problem import Problem, ProblemError
 
@@ -45,6 +46,11 @@ class Caller:
     def may_name(self, scope: str) -> bool:
         """Return whether a document scope is open, or one of this caller's."""
         return not scope or scope in self.document_scopes or ALL in self.document_scopes
+
+    @property
+    def reader(self) -> Reader:
+        """Which runs this caller may read, end and judge."""
+        return Reader(self.tenant_id, self.document_scopes)
 
     def check_scope(self, scope: str) -> None:
         """Refuse a document scope that is not this caller's.

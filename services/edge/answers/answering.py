@@ -101,7 +101,7 @@ class Answering:
             with spending(self._budget(exchange, deadline_s)):
                 completed = await self._follow(exchange, question, take, seen)
         except BaseException:
-            self._count_later(exchange.caller, question, seen)
+            self._count_later(exchange.caller, seen)
             raise
         await self._count(exchange.caller, completed)
         return completed
@@ -144,21 +144,21 @@ class Answering:
             usage = completed.usage
             await self._quotas.charge(caller, usage.input_tokens + usage.output_tokens)
 
-    def _count_later(self, caller: Caller, question: Question, seen: _Seen) -> None:
+    def _count_later(self, caller: Caller, seen: _Seen) -> None:
         """Count a run that goes on without its reader once it ends; its tokens are spent then."""
         if not seen.run_id or self._quotas is None or not self._quotas.counts_tokens(caller):
             return
         # Of no request any more: what is left of its time does not count here.
-        counting = self._count_at_end(caller, question.tenant_id, seen)
+        counting = self._count_at_end(caller, seen)
         task = asyncio.create_task(counting)
         self._counting.add(task)
         task.add_done_callback(self._counting.discard)
 
-    async def _count_at_end(self, caller: Caller, tenant_id: str, seen: _Seen) -> None:
+    async def _count_at_end(self, caller: Caller, seen: _Seen) -> None:
         with suppress(MeshError, TimeoutError):
             async with (
                 asyncio.timeout(self.pace.max_deadline_s),
-                aclosing(self._follower.follow(tenant_id, seen.run_id, seen.last)) as events,
+                aclosing(self._follower.follow(caller.reader, seen.run_id, seen.last)) as events,
             ):
                 async for numbered in events:
                     if isinstance(numbered.event, Completed):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 
 import grpc
 
 from libs.clients.answer import AnswerClient
 from libs.errors import MeshError, RunNotFoundError, UnreachableError
-from libs.values import AnswerEvent, Completed, Plan, Question, Revised
+from libs.values import AnswerEvent, Completed, Plan, Question, Reader, Revised
 
 LOST = "RUN_INTERRUPTED"
 """Why what was told of a run is withdrawn: its replica died before it was written down."""
@@ -66,25 +66,26 @@ class Follower:
             error = raised
         if not (question.resumable and run_id and _is_loss(error)):
             raise error
-        async with aclosing(self.follow(question.tenant_id, run_id, last)) as rest:
+        reader = Reader(question.tenant_id, frozenset({question.scope}))
+        async with aclosing(self.follow(reader, run_id, last)) as rest:
             async for each in rest:
                 yield each
 
-    async def follow(self, tenant_id: str, run_id: str, after: int = 0) -> Events:
+    async def follow(self, reader: Reader, run_id: str, after: int = 0) -> Events:
         """Yield a run's events above `after` up to its last; none if that was its last.
 
         Whoever has seen more than was written down before the run's replica died gets a
         `Revised` of the number 0, and then all events that there are.
 
         Raises:
-            RunNotFoundError: there is no such run of this tenant, or it has expired.
+            RunNotFoundError: there is no such run that the reader may see, or it has expired.
             MeshError: no replica could be read for some seconds.
         """
         quiet_since_s, wait_s = self._clock(), _FIRST_WAIT_S
         while True:
             error: MeshError = UnreachableError("the run was cut off")
             try:
-                async with aclosing(self._read(tenant_id, run_id, after)) as events:
+                async with aclosing(self._read(reader, run_id, after)) as events:
                     async for each in events:
                         is_new, after = each.sequence != after, each.sequence
                         quiet_since_s, wait_s = self._clock(), _FIRST_WAIT_S
@@ -99,14 +100,14 @@ class Follower:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _MOST_WAIT_S)
 
-    async def _read(self, tenant_id: str, run_id: str, after: int) -> Events:
+    async def _read(self, reader: Reader, run_id: str, after: int) -> Events:
         """Yield the event `after`, if it is any, and what comes behind it.
 
         A reader that is level with the log would wait for what may never come; that the
         event which it has seen last is there shows at once that it is.
         """
-        async with self._client.watch(tenant_id, run_id, max(0, after - 1)) as events:
-            first = await self._first(events, tenant_id, run_id, after) if after else None
+        async with self._watch(reader, run_id, max(0, after - 1)) as events:
+            first = await self._first(events, reader, run_id, after) if after else None
             if first is not None:
                 yield first
             if first is not None or not after:
@@ -114,12 +115,12 @@ class Follower:
                     yield each
                 return
         yield AnswerEvent(0, Revised(LOST))
-        async with self._client.watch(tenant_id, run_id) as events:
+        async with self._watch(reader, run_id) as events:
             async for each in events:
                 yield each
 
     async def _first(
-        self, events: AsyncIterator[AnswerEvent], tenant_id: str, run_id: str, after: int
+        self, events: AsyncIterator[AnswerEvent], reader: Reader, run_id: str, after: int
     ) -> AnswerEvent | None:
         """Return the event `after`; None if that is not in all that is left of the run.
 
@@ -129,7 +130,7 @@ class Follower:
         try:
             while not reading.done():
                 await asyncio.wait({reading}, timeout=_LOOK_EVERY_S)
-                if not reading.done() and await self._ended_before(tenant_id, run_id, after):
+                if not reading.done() and await self._ended_before(reader, run_id, after):
                     return None
             first = reading.result()
             return first if first.sequence == after else None
@@ -137,11 +138,11 @@ class Follower:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _ended_before(self, tenant_id: str, run_id: str, after: int) -> bool:
-        seen = await self.snapshot(tenant_id, run_id)
+    async def _ended_before(self, reader: Reader, run_id: str, after: int) -> bool:
+        seen = await self.snapshot(reader, run_id)
         return bool(seen) and isinstance(seen[-1].event, Completed) and seen[-1].sequence < after
 
-    async def snapshot(self, tenant_id: str, run_id: str) -> list[AnswerEvent]:
+    async def snapshot(self, reader: Reader, run_id: str) -> list[AnswerEvent]:
         """Return the events of a run that there are now.
 
         Raises:
@@ -153,7 +154,7 @@ class Follower:
             async for each in events:
                 seen.append(each)  # noqa: PERF401 - what is there so far is looked at
 
-        async with self._client.watch(tenant_id, run_id, limit_s=_CALL_S) as events:
+        async with self._watch(reader, run_id, limit_s=_CALL_S) as events:
             reading = asyncio.create_task(read(events))
             try:
                 await self._until_still(reading, seen)
@@ -163,6 +164,13 @@ class Follower:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
         return seen
+
+    def _watch(
+        self, reader: Reader, run_id: str, after: int = 0, limit_s: float | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[AnswerEvent]]:
+        return self._client.watch(
+            reader.tenant_id, run_id, after, scopes=reader.scopes, limit_s=limit_s
+        )
 
     async def _until_still(self, reading: asyncio.Task[None], seen: list[AnswerEvent]) -> None:
         end_s = self._clock() + _SNAPSHOT_S

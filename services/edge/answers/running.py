@@ -89,7 +89,7 @@ class Running:
 
     async def _state(self, exchange: Exchange) -> Response:
         run_id = _run_of(exchange)
-        seen = await exchange.while_here(self._follower.snapshot(exchange.caller.tenant_id, run_id))
+        seen = await exchange.while_here(self._follower.snapshot(exchange.caller.reader, run_id))
         return json_response(_members(run_id, seen))
 
     async def _events(self, exchange: Exchange) -> Response | None:
@@ -119,22 +119,26 @@ class Running:
                     raise resumable_at(run_id, error) from error
 
     async def _relayed(self, exchange: Exchange, run_id: str, after: int) -> None:
-        tenant_id = exchange.caller.tenant_id
+        reader = exchange.caller.reader
         with Relay(exchange.stream) as relay:
-            async with aclosing(self._follower.follow(tenant_id, run_id, after)) as events:
+            async with aclosing(self._follower.follow(reader, run_id, after)) as events:
                 async for numbered in events:
                     await relay.tell(numbered)
 
     async def _stop(self, exchange: Exchange) -> Response:
-        run_id, tenant_id = _run_of(exchange), exchange.caller.tenant_id
-        stopping = await exchange.while_here(self._client.stop(tenant_id, run_id, limit_s=_CALL_S))
+        run_id, reader = _run_of(exchange), exchange.caller.reader
+        stopping = await exchange.while_here(
+            self._client.stop(reader.tenant_id, run_id, scopes=reader.scopes, limit_s=_CALL_S)
+        )
         return json_response({"stopping": stopping})
 
     async def _judge(self, exchange: Exchange) -> Response:
-        run_id, tenant_id = _run_of(exchange), exchange.caller.tenant_id
+        run_id, reader = _run_of(exchange), exchange.caller.reader
         verdict = Verdict[(await exchange.json(VerdictBody)).verdict.upper()]
         removed = await exchange.while_here(
-            self._client.report(tenant_id, run_id, verdict, limit_s=_CALL_S)
+            self._client.report(
+                reader.tenant_id, run_id, verdict, scopes=reader.scopes, limit_s=_CALL_S
+            )
         )
         return json_response({"removed": removed})
 

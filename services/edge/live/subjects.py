@@ -56,7 +56,7 @@ class Subjects:
 
     async def _run(self, caller: Caller, subject: Subject, after: int) -> Told:
         plan: Plan | None = None
-        followed = self._follower.follow(caller.tenant_id, subject.id, after)
+        followed = self._follower.follow(caller.reader, subject.id, after)
         async with aclosing(followed) as events:
             async for each in events:
                 if isinstance(each.event, Plan):

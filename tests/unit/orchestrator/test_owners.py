@@ -34,7 +34,7 @@ def replica(redis: Redis) -> tuple[RunLog, Owners]:
 async def written(log: RunLog, run: Run) -> None:
     """Begin to write a run that goes on."""
     log.record(run, lambda _: None)
-    await until(lambda: log.exists(run.tenant_id, run.run_id))
+    await until(lambda: log.events(run.tenant_id, run.run_id))
 
 
 async def test_a_run_is_lost_only_once_its_replica_is_gone(redis: Redis) -> None:

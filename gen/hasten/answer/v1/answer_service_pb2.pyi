@@ -363,22 +363,30 @@ class WatchAnswerRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. The tenant that started the run."""
     run_id: _builtins.str
     """Required. The run, as `Plan.run_id` gave it."""
     after_sequence: _builtins.int
     """Optional. The last sequence number already seen; 0 starts at the beginning."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. The access scopes of whoever reads; `*` is all of them. A run that was
+        asked in a scope is not found without it; one without a scope is the whole tenant's.
+        """
+
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         run_id: _builtins.str = ...,
         after_sequence: _builtins.int = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "run_id", b"run_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "run_id", b"run_id", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,19 +424,25 @@ class StopAnswerRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. The tenant that started the run."""
     run_id: _builtins.str
     """Required. The run."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. The access scopes of whoever asks, as in `WatchAnswerRequest`."""
+
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         run_id: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -465,22 +479,28 @@ class ReportAnswerRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. The tenant that started the run."""
     run_id: _builtins.str
     """Required. The run whose answer is judged."""
     verdict: Global___Verdict.ValueType
     """Required. The verdict."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. The access scopes of whoever judges, as in `WatchAnswerRequest`."""
+
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         run_id: _builtins.str = ...,
         verdict: Global___Verdict.ValueType = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "tenant_id", b"tenant_id", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "scopes", b"scopes", "tenant_id", b"tenant_id", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,10 +545,15 @@ class AnswerEvent(_message.Message):
     COMPLETED_FIELD_NUMBER: _builtins.int
     OUTLINE_FIELD_NUMBER: _builtins.int
     SECTION_TEXT_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the run, from 1, without gaps. But the end of a run whose server was
     lost keeps far from what is before it: what its readers had seen beyond was never
     written down, and no number stands for two events.
+    """
+    scope: _builtins.str
+    """The access scope that the run was asked in; on its first event alone. Empty if it
+    was asked in none.
     """
     @_builtins.property
     def plan(self) -> Global___Plan:
@@ -584,10 +609,11 @@ class AnswerEvent(_message.Message):
         completed: Global___Completed | None = ...,
         outline: Global___Outline | None = ...,
         section_text: Global___SectionText | None = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "completed", b"completed", "event", b"event", "go_away", b"go_away", "outline", b"outline", "plan", b"plan", "revised", b"revised", "section_text", b"section_text", "sources", b"sources", "stage_finished", b"stage_finished", "text_delta", b"text_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "completed", b"completed", "event", b"event", "go_away", b"go_away", "outline", b"outline", "plan", b"plan", "revised", b"revised", "section_text", b"section_text", "sequence", b"sequence", "sources", b"sources", "stage_finished", b"stage_finished", "text_delta", b"text_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "completed", b"completed", "event", b"event", "go_away", b"go_away", "outline", b"outline", "plan", b"plan", "revised", b"revised", "scope", b"scope", "section_text", b"section_text", "sequence", b"sequence", "sources", b"sources", "stage_finished", b"stage_finished", "text_delta", b"text_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["plan", "stage_finished", "sources", "text_delta", "citation", "revised", "go_away", "completed", "outline", "section_text"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

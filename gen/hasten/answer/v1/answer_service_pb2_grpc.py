@@ -94,7 +94,8 @@ class AnswerServiceServicer:
         """Follows a run from any point, live or finished, on any replica.
 
         Fails with `NOT_FOUND` (`RUN_NOT_FOUND`) for a run that does not exist, has
-        expired or belongs to another tenant, and with `UNAVAILABLE`
+        expired, belongs to another tenant or was asked in a scope that `scopes` does
+        not name, and with `UNAVAILABLE`
         (`EVENT_LOG_UNAVAILABLE`) while the event log cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -41,7 +41,8 @@ class AnswerServiceStub:
     """Follows a run from any point, live or finished, on any replica.
 
     Fails with `NOT_FOUND` (`RUN_NOT_FOUND`) for a run that does not exist, has
-    expired or belongs to another tenant, and with `UNAVAILABLE`
+    expired, belongs to another tenant or was asked in a scope that `scopes` does
+    not name, and with `UNAVAILABLE`
     (`EVENT_LOG_UNAVAILABLE`) while the event log cannot be read.
     """
     StopAnswer: _aio.UnaryUnaryMultiCallable[_answer_service_pb2.StopAnswerRequest, _answer_service_pb2.StopAnswerResponse]
@@ -95,7 +96,8 @@ class AnswerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Follows a run from any point, live or finished, on any replica.
 
         Fails with `NOT_FOUND` (`RUN_NOT_FOUND`) for a run that does not exist, has
-        expired or belongs to another tenant, and with `UNAVAILABLE`
+        expired, belongs to another tenant or was asked in a scope that `scopes` does
+        not name, and with `UNAVAILABLE`
         (`EVENT_LOG_UNAVAILABLE`) while the event log cannot be read.
         """
 
