@@ -584,6 +584,7 @@ class Answering:
         after_s = how.hedge_after_s if is_first else float("inf")
         self._report.quality = ground.quality(rung)
         contest = Contest(first, second, after_s, emit)
+        self._report.spends(lambda: contest.leader.written.usage)
         return contest
 
     def _tell(self, event: Said) -> None:

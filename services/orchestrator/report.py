@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from opentelemetry.trace import Span
 
@@ -73,6 +73,7 @@ class Report:
         self._fed_at_s = 0.0
         self._silence: asyncio.TimerHandle | None = None
         self._lost: list[Degradation] = []
+        self._spent: Callable[[], Usage | None] = lambda: None
 
     def begin(self, outline: Outline, budget: Budget, *, is_answered: bool = False) -> None:
         """Send the plan; of a run that a stored answer has ended, without what it saved."""
@@ -93,6 +94,10 @@ class Report:
             hops=() if is_answered else outline.hops,
         )
         self._run.emit(plan)
+
+    def spends(self, spent: Callable[[], Usage | None]) -> None:
+        """Ask `spent` for the tokens of the text in the making if the run is stopped."""
+        self._spent = spent
 
     def lose(self, degradation: Degradation) -> None:
         """Note something that the run does without."""
@@ -189,25 +194,31 @@ class Report:
     def stop(self) -> None:
         """End the text where it is, as `StopAnswer` asked."""
         if self.ledger.first_text_at_s is None:
-            self._refuse(FinishReason.STOPPED, "STOPPED")
+            self._refuse(FinishReason.STOPPED, "STOPPED", self._spent())
             return
         self._send(self._renderer.end())
-        self._end(self._last(FinishReason.STOPPED, AnswerState.PARTIAL, ""))
+        usage = self._spent()
+        self._end(self._last(FinishReason.STOPPED, AnswerState.PARTIAL, "", usage=usage))
 
     def close(self) -> None:
         """Send nothing more of what is held."""
         if self._silence is not None:
             self._silence.cancel()
 
-    def _refuse(self, finish_reason: FinishReason, reason: str) -> None:
-        self._no_answer(finish_reason, AnswerState.REFUSED, REFUSALS[reason])
+    def _refuse(self, finish_reason: FinishReason, reason: str, usage: Usage | None = None) -> None:
+        self._no_answer(finish_reason, AnswerState.REFUSED, REFUSALS[reason], usage=usage)
 
     def _no_answer(
-        self, finish_reason: FinishReason, state: AnswerState, text: str, job_id: str = ""
+        self,
+        finish_reason: FinishReason,
+        state: AnswerState,
+        text: str,
+        job_id: str = "",
+        usage: Usage | None = None,
     ) -> None:
         self.quality = Quality.REFUSAL
         self.ledger.saw_text()
-        completed = self._last(finish_reason, state, "", job_id=job_id)
+        completed = self._last(finish_reason, state, "", usage=usage, job_id=job_id)
         self._end(completed, *self._renderer.alone(text))
 
     def _await_more(self) -> None:

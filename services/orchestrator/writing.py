@@ -13,7 +13,7 @@ from typing import Self
 
 from libs.clients.generation import GenerationClient
 from libs.errors import BudgetExhaustedError
-from libs.values import Citation, FinishReason, TextDelta, Usage
+from libs.values import Citation, FinishReason, ModelTier, SectionText, TextDelta, Usage
 from libs.values.generation import GenerationCompleted, GenerationEvent, Prompt, Started
 from services.orchestrator.hops import noted
 from services.orchestrator.ledger import HopRecord
@@ -21,6 +21,8 @@ from services.orchestrator.outlining import Form, Said
 from services.orchestrator.plan import GENERATION
 
 Emit = Callable[[Said], None]
+# English; other languages take more tokens (OpenAI, "What are tokens and how to count them?").
+_TOKEN_CHARACTERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +111,22 @@ class Writing:
                         had_ms=round(clocks.first_text_s * 1e3),
                     ) from error
                 self.written.finish_reason = FinishReason.BUDGET
+                self._guess_usage(prompt)
                 self.record.end("TIMED_OUT")
+            except asyncio.CancelledError:
+                self._guess_usage(prompt)
+                raise
             finally:
                 # What was shown already is not cut in the middle of a line.
                 if self.written.events:
                     self._end_form()
         return self.written
+
+    def _guess_usage(self, prompt: Prompt) -> None:
+        """Guess what was spent on a text that is cut: the provider would say it at its end."""
+        if self.written.usage is None and prompt.tier is not ModelTier.EXTRACTIVE:
+            read, said = _characters(prompt), sum(map(_length, self.written.events))
+            self.written.usage = Usage(read // _TOKEN_CHARACTERS, said // _TOKEN_CHARACTERS)
 
     async def _read(self, prompt: Prompt, clocks: Clocks) -> None:
         loop = asyncio.get_running_loop()
@@ -256,3 +268,13 @@ class Contest:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+def _characters(prompt: Prompt) -> int:
+    passages = [each.text for each in (*prompt.documents, *prompt.passages)]
+    turns = [each.text for each in prompt.history]
+    return sum(map(len, (prompt.system, prompt.question, *passages, *turns)))
+
+
+def _length(event: Said) -> int:
+    return len(event.text) if isinstance(event, TextDelta | SectionText) else 0

@@ -188,6 +188,25 @@ async def test_a_resumable_run_survives_its_caller_and_others_do_not(
             assert told.events[: len(seen)] == tuple(seen)
 
 
+@pytest.mark.parametrize("is_left", [True, False])
+async def test_what_a_text_took_that_was_cut_is_told(
+    model_mesh: Mesh,
+    provider: Provider,
+    is_left: bool,  # noqa: FBT001
+) -> None:
+    provider.behave(words=500, gap="0.02")
+    question = Question(TENANT, FACT.question, policy="endless")
+    async with model_mesh.answers.ask(question) as events:
+        seen = await until_text(events)
+        if not is_left:
+            assert await model_mesh.answers.stop(TENANT, run_of(seen))
+            seen += [each async for each in events]
+    usage = (await watched(model_mesh.answers, run_of(seen))).completed.usage
+    assert usage is not None
+    assert usage.input_tokens > 0
+    assert 0 <= usage.output_tokens < 500
+
+
 async def test_a_bad_answer_is_removed_and_a_good_one_stays(mesh: Mesh) -> None:
     other = await mesh.add_orchestrator("orchestrator-2")
     told = await stored(mesh)

@@ -42,8 +42,9 @@ class Pace:
 
 @dataclass(slots=True)
 class _Seen:
-    """How far a run was read; it has a name if it goes on without its reader."""
+    """How far a run was read; `run_id` is its name if it goes on without its reader."""
 
+    name: str = ""
     run_id: str = ""
     last: int = 0
 
@@ -118,6 +119,7 @@ class Answering:
                 async for numbered in events:
                     event = numbered.event
                     if isinstance(event, Plan):
+                        seen.name = event.run_id
                         seen.run_id = event.run_id if question.resumable else ""
                     await take(numbered)
                     # Not before: whose reader leaves at the last event has it counted later.
@@ -132,7 +134,7 @@ class Answering:
             raise _said(seen.run_id, BudgetExhaustedError("no answer takes longer")) from late
         except RunNotFoundError as error:
             # It was lost before anything of it was written down: there is nothing to read on.
-            seen.run_id = ""
+            seen.name = seen.run_id = ""
             raise _said("", UnreachableError("the run was lost")) from error
         except MeshError as error:
             raise _said(seen.run_id, error) from error
@@ -145,8 +147,8 @@ class Answering:
             await self._quotas.charge(caller, usage.input_tokens + usage.output_tokens)
 
     def _count_later(self, caller: Caller, seen: _Seen) -> None:
-        """Count a run that goes on without its reader once it ends; its tokens are spent then."""
-        if not seen.run_id or self._quotas is None or not self._quotas.counts_tokens(caller):
+        """Count a run that its reader has left once it ends: what it took by then is spent."""
+        if not seen.name or self._quotas is None or not self._quotas.counts_tokens(caller):
             return
         # Of no request any more: what is left of its time does not count here.
         counting = self._count_at_end(caller, seen)
@@ -158,7 +160,7 @@ class Answering:
         with suppress(MeshError, TimeoutError):
             async with (
                 asyncio.timeout(self.pace.max_deadline_s),
-                aclosing(self._follower.follow(caller.reader, seen.run_id, seen.last)) as events,
+                aclosing(self._follower.follow(caller.reader, seen.name, seen.last)) as events,
             ):
                 async for numbered in events:
                     if isinstance(numbered.event, Completed):

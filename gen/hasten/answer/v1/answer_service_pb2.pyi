@@ -995,7 +995,8 @@ class Completed(_message.Message):
     @_builtins.property
     def usage(self) -> _common_pb2.Usage:
         """Tokens spent by this run; not set if the answer came from the cache or from
-        another run.
+        another run. A guess, by the number of characters, where the text was cut: models
+        tell it at their end.
         """
 
     @_builtins.property
