@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from libs.values.basics import Usage
+
 MAX_INPUT_BYTES = 16 * 1024 * 1024
 MAX_RESULT_BYTES = 16 * 1024 * 1024
 
@@ -68,6 +70,7 @@ class Job:
     scope: str = ""
     retry_of: str = ""
     item_count: int = 0
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)

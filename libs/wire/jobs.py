@@ -15,6 +15,7 @@ from libs.values.jobs import (
     JobProgress,
     JobState,
 )
+from libs.wire.basics import usage_from, usage_to
 
 _NANOS = 1_000_000_000
 
@@ -39,6 +40,7 @@ def job_to(job: Job) -> pb.Job:
         scope=job.scope,
         retry_of=job.retry_of,
         item_count=job.item_count,
+        usage=usage_to(job.usage),
     )
 
 
@@ -62,6 +64,7 @@ def job_from(message: pb.Job) -> Job:
         scope=message.scope,
         retry_of=message.retry_of,
         item_count=message.item_count,
+        usage=usage_from(message.usage),
     )
 
 

@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from prometheus_client import REGISTRY
 
@@ -20,11 +21,13 @@ from libs.clients.jobs import JobsClient
 from libs.clients.retrieval import RetrievalClient
 from libs.config import ConfigError, load
 from libs.telemetry import serve_metrics, set_up_logs, set_up_telemetry
+from services.edge.access.quotas import Quotas
 from services.edge.access.setting_up import AccessFiles, open_access, read_access
 from services.edge.answers.answering import Pace
 from services.edge.answers.following import Follower
 from services.edge.config import EdgeConfig
 from services.edge.documents.limits import Limits
+from services.edge.jobs.charging import Charging
 from services.edge.jobs.desk import Desk
 from services.edge.live.door import Door, Entrance
 from services.edge.live.metrics import LiveMetrics
@@ -74,7 +77,10 @@ async def _serve(config: EdgeConfig, files: AccessFiles, listening: socket.socke
         streams = OpenStreams()
         front = Front(_rules(config), access.gate, access.quotas, metrics, clock)
         answers = AnswerClient(orchestrator)
-        desk = Desk(await _jobs(config, stack), clock)
+        jobs = await _jobs(config, stack)
+        desk = Desk(jobs, clock, access.quotas)
+        if jobs is not None:
+            await stack.enter_async_context(_charging(access.quotas, jobs))
         parts = Parts(
             answers=answers,
             pace=Pace(config.max_deadline_s, config.ping_every_s),
@@ -120,6 +126,17 @@ async def _jobs(config: EdgeConfig, stack: AsyncExitStack) -> JobsClient | None:
     if not config.jobs_target:
         return None
     return JobsClient(await _connect(config, config.jobs_target, stack))
+
+
+@asynccontextmanager
+async def _charging(quotas: Quotas, jobs: JobsClient) -> AsyncIterator[None]:
+    """Charge for jobs while inside."""
+    task = asyncio.create_task(Charging(quotas, jobs).keep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _retrieval(config: EdgeConfig, stack: AsyncExitStack) -> RetrievalClient | None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from libs.errors import FencedError
+from libs.values import Usage
 from libs.values.jobs import (
     Job,
     JobChanged,
@@ -247,5 +248,7 @@ def _job_of(members: dict[str, Any]) -> Job:
         "state": JobState(members["state"]),
         "progress": JobProgress(**members["progress"]),
         "error": None if error is None else JobError(**error),
+        # Jobs that were taken on by an earlier version have none.
+        "usage": Usage(**members.get("usage", {})),
     }
     return Job(**members | made)

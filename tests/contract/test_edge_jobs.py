@@ -26,6 +26,8 @@ from libs.errors import JobNotFoundError, UnreachableError
 from libs.server.testing import serving
 from libs.values.jobs import Job, JobCompleted, JobEvent, JobItem, JobState, Submission
 from libs.wire import job_event_to, job_to
+from services.edge.access.quota import Plans, Quota
+from services.edge.access.quotas import Quotas
 from services.edge.jobs.desk import Desk
 from services.edge.jobs.showing import LIST_SCHEMA, SCHEMA
 from tests.support.job_edge import DEFAULT, Setting, caller, edge_before, events_of
@@ -498,3 +500,52 @@ async def test_every_operation_is_in_the_document(http: httpx.AsyncClient) -> No
     states = paths["/v1/jobs"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     shown = states["properties"]["jobs"]["items"]["properties"]["state"]["enum"]
     assert set(shown) == {state.name.lower() for state in JobState}
+
+
+STINGY = replace(SETTING, quota=Quota(tokens_per_day=100))
+
+
+async def is_refused(http: httpx.AsyncClient) -> bool:
+    return (await http.get("/v1/jobs")).status_code == 429
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+async def test_the_tokens_of_a_job_count_once_it_has_ended_though_nobody_asks_for_it(
+    nothing: Connection, jobs: Jobs, failures: int
+) -> None:
+    given = {"count": 3, "tokens": 40, "failures": failures, "fail_after": 2}
+    async with edge_before(nothing, jobs=jobs.client, setting=STINGY) as http:
+        job = await submitted(http, {"kind": "steps", "input": given})
+        await until(lambda: is_refused(http))
+    done = await jobs.client.get("acme", job["job_id"])
+    assert (done.attempt, done.usage.output_tokens) == (1 + failures, 120)
+
+
+async def test_the_tokens_of_a_job_count_though_it_was_cancelled(
+    nothing: Connection, jobs: Jobs
+) -> None:
+    given = {"count": 100_000, "tokens": 100, "pause_s": 0.01}
+    async with edge_before(nothing, jobs=jobs.client, setting=STINGY) as http:
+        job = await submitted(http, {"kind": "steps", "input": given})
+        await until(lambda: has_an_item(jobs.client, job["job_id"]))
+        await http.delete(f"/v1/jobs/{job['job_id']}")
+        await until(lambda: is_refused(http))
+
+
+async def test_what_a_job_owes_is_noted_though_its_caller_hangs_up_at_once(jobs: Jobs) -> None:
+    quotas = Quotas(Plans(STINGY.quota))
+    desk = Desk(jobs.client, time.monotonic, quotas)
+    submitting = asyncio.create_task(desk.submit(caller("acme"), Submission("acme", "gate", b"{}")))
+    await asyncio.sleep(0)
+    submitting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await submitting
+
+    async def is_noted() -> bool:
+        return bool(await quotas.due())
+
+    await until(is_noted)
+
+
+async def has_an_item(client: JobsClient, job_id: str) -> bool:
+    return (await client.get("acme", job_id)).item_count > 0

@@ -26,6 +26,7 @@ from services.edge.answers.following import Follower
 from services.edge.documents.limits import Limits
 from services.edge.documents.operations import Documents
 from services.edge.documents.uploading import Uploading
+from services.edge.jobs.charging import Charging
 from services.edge.jobs.desk import Desk
 from services.edge.jobs.operations import Jobs
 from services.edge.live.door import Door, Entrance
@@ -110,7 +111,8 @@ async def edge_before(
     quotas = Quotas(Plans(setting.quota))
     gate = setting.gate or Guests(guests=setting.guests)
     front = Front(rules, gate, quotas, EdgeMetrics(registry), clock)
-    desk = Desk(jobs, clock)
+    desk = Desk(jobs, clock, quotas)
+    charging = None if jobs is None else Charging(quotas, jobs, look_every_s=0.05)
     pace = Pace(300.0, setting.ping_every_s)
     operations = (
         *Jobs(desk, pace, OpenStreams(), setting.max_job_bytes).operations(),
@@ -124,6 +126,7 @@ async def edge_before(
     server = make_server(app, grace_s=5, ping_every_s=setting.ping_every_s)
     listening = bind("127.0.0.1:0")
     serving = asyncio.create_task(server.serve(sockets=[listening]))
+    keeping = asyncio.create_task(charging.keep()) if charging is not None else None
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
         # No proxy of the environment may stand between.
@@ -131,8 +134,10 @@ async def edge_before(
             yield http
     finally:
         # A drain would take a third of a second each time.
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        tasks = [serving] if keeping is None else [serving, keeping]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for each in server.servers:
             each.close()
 

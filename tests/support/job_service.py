@@ -16,6 +16,7 @@ from libs.clients.jobs import JobsClient
 from libs.errors import CollectionNotFoundError, OverloadedError, UnreachableError
 from libs.server import Identities
 from libs.server.testing import serving
+from libs.values import Usage
 from libs.values.jobs import JobEvent
 from services.jobs.__main__ import build as build_jobs
 from services.jobs.config import JobsConfig
@@ -38,6 +39,7 @@ class Steps(JobInput):
     failure: str = "UNREACHABLE"
     backwards: bool = False
     result_bytes: int = Field(0, ge=0)
+    tokens: int = Field(0, ge=0)
 
 
 def _failure(reason: str) -> Exception:
@@ -77,6 +79,7 @@ def kinds_for(watched: Watched) -> Mapping[str, Kind[Any]]:
                 continue
             watched.steps.append((task.job_id, task.attempt, step))
             await asyncio.sleep(given.pause_s)
+            task.meter.add(Usage(output_tokens=given.tokens))
             await teller.item(key, {"step": step})
             done = given.count - step if given.backwards else step + 1
             await teller.progress(done, given.count, "stepping", f"step {step}")

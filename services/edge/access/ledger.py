@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from redis.asyncio import Redis
 
 from services.edge.access.quota import Quota
+from services.edge.access.tab import Tab
 
 LEASE_S = 30.0
 """Seconds that a stream counts after its last sign of life."""
@@ -65,6 +66,18 @@ for index, span in ipairs({60, 86400}) do
   redis.call('EXPIRE', key, 2 * span)
 end
 """
+# KEYS: tabs by the ms from which on somebody may look. ARGV: how many at most, ms until the next
+# look. Returns the tabs.
+_DUE = """
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local found = redis.call('ZRANGE', KEYS[1], '-inf', now_ms, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+for _, tab in ipairs(found) do redis.call('ZADD', KEYS[1], now_ms + ARGV[2], tab) end
+return found
+"""
+_TABS = "hasten:quota:tabs"
+_MOST_DUE = 100
+_LOOK_AGAIN_S = 2.0
 CAUSES = ("", "requests_per_minute", "streams", "tokens_per_minute", "tokens_per_day")
 """What may stand in the way, in the order of the script's numbers."""
 
@@ -99,6 +112,15 @@ class Ledger(Protocol):
     async def leave(self, owner: str, lease: str) -> None:
         """Say that a stream is closed."""
 
+    async def owe(self, tab: Tab) -> bool:
+        """Note a job that is to be paid for; returns True."""
+
+    async def due(self) -> list[Tab]:
+        """Return jobs that nobody looks at now; they are the caller's to look at for a while."""
+
+    async def settle(self, tab: Tab) -> bool:
+        """Strike a job off; False if somebody else has."""
+
 
 class SharedLedger:
     """Counts in Redis; raises what its client raises."""
@@ -107,6 +129,7 @@ class SharedLedger:
         self._redis: Any = redis
         self._take = redis.register_script(_TAKE)
         self._charge = redis.register_script(_CHARGE)
+        self._due = redis.register_script(_DUE)
 
     async def take(self, owner: str, quota: Quota, lease: str) -> Taken:
         """Count a request, and a stream if it has a `lease`; if it may not be, count nothing."""
@@ -133,6 +156,20 @@ class SharedLedger:
         """Say that a stream is closed."""
         await self._redis.zrem(_keys(owner)[1], lease)
 
+    async def owe(self, tab: Tab) -> bool:
+        """Note a job that is to be paid for."""
+        await self._redis.zadd(_TABS, {tab.to_json(): 0}, nx=True)
+        return True
+
+    async def due(self) -> list[Tab]:
+        """Return jobs that nobody looks at now; they are the caller's to look at for a while."""
+        args = [_MOST_DUE, int(_LOOK_AGAIN_S * 1000)]
+        return [Tab.from_json(each) for each in await self._due(keys=[_TABS], args=args)]
+
+    async def settle(self, tab: Tab) -> bool:
+        """Strike a job off; False if somebody else has."""
+        return bool(await self._redis.zrem(_TABS, tab.to_json()))
+
 
 @dataclass(slots=True)
 class _Owner:
@@ -155,6 +192,7 @@ class LocalLedger:
         """Count by `clock`, seconds that only go forward."""
         self._clock = clock
         self._owners: dict[str, _Owner] = {}
+        self._tabs: dict[Tab, float] = {}
 
     async def take(self, owner: str, quota: Quota, lease: str) -> Taken:
         """Count a request, and a stream if it has a `lease`; if it may not be, count nothing."""
@@ -195,6 +233,22 @@ class LocalLedger:
     async def leave(self, owner: str, lease: str) -> None:
         """Say that a stream is closed."""
         self._owners.setdefault(owner, _Owner()).leases.discard(lease)
+
+    async def owe(self, tab: Tab) -> bool:
+        """Note a job that is to be paid for."""
+        self._tabs[tab] = self._clock()
+        return True
+
+    async def due(self) -> list[Tab]:
+        """Return jobs that are to be looked at again."""
+        now_s = self._clock()
+        found = [tab for tab, at_s in self._tabs.items() if at_s <= now_s][:_MOST_DUE]
+        self._tabs |= dict.fromkeys(found, now_s + _LOOK_AGAIN_S)
+        return found
+
+    async def settle(self, tab: Tab) -> bool:
+        """Strike a job off; False if it is not there."""
+        return self._tabs.pop(tab, None) is not None
 
 
 def _keys(owner: str) -> list[str]:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from services.edge.access.caller import Caller
 from services.edge.access.ledger import LEASE_S, Ledger, LocalLedger, Taken
 from services.edge.access.quota import UNLIMITED, Plans, Quota
+from services.edge.access.tab import Tab
 from services.edge.problem import Problem, ProblemError
 
 _LOG = logging.getLogger(__name__)
@@ -78,14 +79,29 @@ class Quotas:
 
     async def charge(self, caller: Caller, tokens: int) -> None:
         """Count the tokens of an answer; later requests pay for them."""
-        for owner, quota in self._owners(caller):
-            if tokens and (quota.tokens_per_minute or quota.tokens_per_day):
-                await self._charge(owner, tokens)
+        for owner in self._payers(caller) if tokens else ():
+            await self._charge(owner, tokens)
 
     def counts_tokens(self, caller: Caller) -> bool:
         """Return whether a caller's tokens are limited by anything."""
-        quotas = [quota for _, quota in self._owners(caller)]
-        return any(quota.tokens_per_minute or quota.tokens_per_day for quota in quotas)
+        return bool(self._payers(caller))
+
+    async def owe(self, caller: Caller, job_id: str) -> None:
+        """Note a job whose tokens a caller pays for once it has ended."""
+        tab = Tab(caller.tenant_id, job_id, self._payers(caller))
+        if tab.owners and await self._try(lambda ledger: ledger.owe(tab)) is None:
+            await self._local.owe(tab)
+
+    async def due(self) -> list[Tab]:
+        """Return jobs that are not paid for and that nobody else looks at now."""
+        return [*(await self._try(lambda ledger: ledger.due()) or ()), *await self._local.due()]
+
+    async def settle(self, tab: Tab, tokens: int) -> None:
+        """Count the tokens of a job that has ended, once over all edges."""
+        is_ours = await self._local.settle(tab)
+        if is_ours or await self._try(lambda ledger: ledger.settle(tab)):
+            for owner in tab.owners if tokens else ():
+                await self._charge(owner, tokens)
 
     def headers(self, caller: Caller) -> Mapping[str, str]:
         """Return what a response says of the requests that are left.
@@ -112,6 +128,14 @@ class Quotas:
         if caller.quota == UNLIMITED:
             return (tenant,)
         return ((f"{caller.tenant_id}/{caller.name}", caller.quota), tenant)
+
+    def _payers(self, caller: Caller) -> tuple[str, ...]:
+        """Return whose tokens are limited."""
+        return tuple(
+            owner
+            for owner, quota in self._owners(caller)
+            if quota.tokens_per_minute or quota.tokens_per_day
+        )
 
     async def _charge(self, owner: str, tokens: int) -> None:
         # Here as well: while Redis is gone, what was used before counts.

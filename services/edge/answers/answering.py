@@ -142,9 +142,13 @@ class Answering:
 
     async def _count(self, caller: Caller, completed: Completed) -> None:
         self._metrics.answer(completed)
-        if self._quotas is not None and completed.usage is not None:
+        if self._quotas is None:
+            return
+        if completed.usage is not None:
             usage = completed.usage
             await self._quotas.charge(caller, usage.input_tokens + usage.output_tokens)
+        if completed.job_id:
+            await self._quotas.owe(caller, completed.job_id)
 
     def _count_later(self, caller: Caller, seen: _Seen) -> None:
         """Count a run that its reader has left once it ends: what it took by then is spent."""

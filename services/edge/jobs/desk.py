@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 
 from libs.clients.jobs import JobsClient
 from libs.errors import JobNotFoundError
 from libs.values.jobs import Job, JobEvent, Submission, Submitted
 from services.edge.access.caller import Caller
+from services.edge.access.quotas import Quotas
 from services.edge.jobs.following import follow
 from services.edge.problem import Problem, ProblemError
 
@@ -25,11 +26,19 @@ class Desk:
     Args:
         client: the jobs service; None if the edge was given none.
         clock: seconds that only go forward.
+        quotas: where it is noted what jobs owe; None counts no tokens.
     """
 
-    def __init__(self, client: JobsClient | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        client: JobsClient | None,
+        clock: Callable[[], float],
+        quotas: Quotas | None = None,
+    ) -> None:
         self._client = client
         self._clock = clock
+        self._quotas = quotas
+        self._taking_on: set[asyncio.Task[Submitted]] = set()
         self._is_draining = asyncio.Event()
 
     def drain(self) -> None:
@@ -58,7 +67,44 @@ class Desk:
         caller.check_scope(submission.scope)
         if submission.kind == INGEST:
             caller.require("documents.write")
+        return await self._taken_on(caller, self._submit(submission))
+
+    async def retry(self, caller: Caller, job_id: str) -> Submitted:
+        """Try a dead letter again.
+
+        Raises:
+            ProblemError: the caller may not do what the job does.
+            MeshError: what the jobs service raised.
+        """
+        dead = await self.get(caller, job_id)
+        if dead.kind == INGEST:
+            caller.require("documents.write")
+        return await self._taken_on(caller, self._retry(caller.tenant_id, job_id))
+
+    async def _taken_on(
+        self, caller: Caller, taking_on: Coroutine[object, object, Submitted]
+    ) -> Submitted:
+        """Note what a new job will owe, also if its caller hangs up before it is told of it."""
+
+        async def take_on() -> Submitted:
+            submitted = await taking_on
+            # One that has ended was noted when it was new.
+            is_new = submitted.created and not submitted.job.state.has_ended
+            if self._quotas is not None and is_new:
+                await self._quotas.owe(caller, submitted.job.job_id)
+            return submitted
+
+        task = asyncio.create_task(take_on())
+        self._taking_on.add(task)
+        task.add_done_callback(self._taking_on.discard)
+        return await asyncio.shield(task)
+
+    async def _submit(self, submission: Submission) -> Submitted:
         return await self.client.submit(submission, limit_s=CALL_S)
+
+    async def _retry(self, tenant_id: str, job_id: str) -> Submitted:
+        job = await self.client.retry(tenant_id, job_id, limit_s=CALL_S)
+        return Submitted(job, created=True)
 
     async def get(self, caller: Caller, job_id: str) -> Job:
         """Return a job as it is now."""

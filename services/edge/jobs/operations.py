@@ -207,16 +207,11 @@ class Jobs:
         return await self._desk.client.cancel(caller.tenant_id, job_id, limit_s=CALL_S)
 
     async def _retry(self, exchange: Exchange) -> Response:
-        job = await exchange.while_here(self._retried(exchange))
-        return _accepted(Submitted(job, created=True))
+        return _accepted(await exchange.while_here(self._retried(exchange)))
 
-    async def _retried(self, exchange: Exchange) -> Job:
-        caller, job_id = exchange.caller, _job_of(exchange)
-        dead = await self._desk.get(caller, job_id)
-        if dead.kind == INGEST:
-            caller.require("documents.write")
+    async def _retried(self, exchange: Exchange) -> Submitted:
         try:
-            return await self._desk.client.retry(caller.tenant_id, job_id, limit_s=CALL_S)
+            return await self._desk.retry(exchange.caller, _job_of(exchange))
         except NotADeadLetterError as error:
             raise ProblemError(Problem(409, error.reason, str(error))) from error
 

@@ -40,6 +40,12 @@ SCHEMA = record(
     scope=TEXT,
     retry_of=TEXT,
     item_count=WHOLE,
+    usage=record(
+        input_tokens=WHOLE,
+        output_tokens=WHOLE,
+        cache_read_tokens=WHOLE,
+        cache_write_tokens=WHOLE,
+    ),
 )
 LIST_SCHEMA = record(
     jobs={"type": "array", "items": SCHEMA},

@@ -12,7 +12,7 @@ from services.jobs.kinds.classify import CLASSIFY
 from services.jobs.kinds.clients import Clients
 from services.jobs.kinds.extract import EXTRACT
 from services.jobs.kinds.ingest import INGEST
-from services.jobs.kinds.kind import JobInput, Kind, Task, Teller
+from services.jobs.kinds.kind import JobInput, Kind, Meter, Task, Teller
 from services.jobs.kinds.report import REPORT
 from services.jobs.kinds.summarize import SUMMARIZE
 
@@ -21,4 +21,4 @@ KINDS: Mapping[str, Kind[Any]] = MappingProxyType(
 )
 """Every kind by its name."""
 
-__all__ = ["KINDS", "Clients", "JobInput", "Kind", "Task", "Teller"]
+__all__ = ["KINDS", "Clients", "JobInput", "Kind", "Meter", "Task", "Teller"]

@@ -20,6 +20,7 @@ from libs.values import (
     Role,
     Sources,
     Turn,
+    Usage,
 )
 from libs.values.answer_json import WholeAnswer
 from services.jobs.kinds.clients import Clients
@@ -102,6 +103,7 @@ async def _run(
                     completed = numbered.event
         if completed is None:
             raise UnreachableError("the answer ended without its last event")
+        task.meter.add(completed.usage or Usage())
         await steps.done("completed")
         return answer.members(completed)
 

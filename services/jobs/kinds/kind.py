@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from libs.values import Usage
 from services.jobs.kinds.clients import Clients
 
 
@@ -29,6 +30,17 @@ MOST_KEY_CHARACTERS = 256
 _DIGEST_CHARACTERS = 32
 
 
+@dataclass(slots=True)
+class Meter:
+    """Tokens that models have read and written for one attempt so far."""
+
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, usage: Usage) -> None:
+        """Count what one more text took."""
+        self.usage += usage
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One attempt at one job; attempts count from 1."""
@@ -37,6 +49,7 @@ class Task:
     job_id: str
     attempt: int
     scope: str = ""
+    meter: Meter = field(default_factory=Meter, compare=False)
 
 
 class Teller(Protocol):

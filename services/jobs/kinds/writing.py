@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from libs.clients.generation import GenerationClient
 from libs.errors import ModelInterruptedError, ModelUnavailableError
-from libs.values import Citation, FinishReason, ModelTier, Passage, Quality, TextDelta, Turn, Usage
+from libs.values import Citation, FinishReason, ModelTier, Passage, Quality, TextDelta, Turn
 from libs.values.generation import GenerationCompleted, Model, Prompt
 from services.jobs.kinds.clients import Clients
 from services.jobs.kinds.kind import Task
@@ -51,14 +51,13 @@ class Writer:
 
     Attributes:
         model: who writes.
-        usage: the tokens of all texts so far.
     """
 
-    def __init__(self, client: GenerationClient, tenant_id: str, model: Model) -> None:
+    def __init__(self, client: GenerationClient, task: Task, model: Model) -> None:
         self.model = model
-        self.usage = Usage()
         self._client = client
-        self._tenant_id = tenant_id
+        self._tenant_id = task.tenant_id
+        self._meter = task.meter
         self._places = asyncio.Semaphore(AT_ONCE)
 
     @classmethod
@@ -73,7 +72,7 @@ class Writer:
         by_tier = {model.tier: model for model in models}
         for each in (_TIERS[tier], *_QUALITIES):
             if each in by_tier:
-                return cls(client, task.tenant_id, by_tier[each])
+                return cls(client, task, by_tier[each])
         raise ModelUnavailableError("no model is configured")
 
     @property
@@ -91,7 +90,7 @@ class Writer:
         return {
             "quality": (quality or self.quality).name.lower(),
             "model": self.model.name,
-            "usage": asdict(self.usage),
+            "usage": asdict(self._meter.usage),
         }
 
     async def write(
@@ -134,9 +133,10 @@ class Writer:
                         piece.citations.append(event)
                     case GenerationCompleted():
                         piece.end = event
+        if piece.end is not None:
+            self._meter.add(piece.end.usage)
         if piece.end is None or piece.end.finish_reason is FinishReason.INTERRUPTED:
             raise ModelInterruptedError(f"{self.model.name}: the text ended early")
-        self.usage = _sum(self.usage, piece.end.usage)
         return _trimmed("".join(piece.texts), piece.citations, piece.end.finish_reason)
 
 
@@ -145,12 +145,3 @@ def _trimmed(text: str, citations: Sequence[Citation], reason: FinishReason) -> 
     lead = len(text) - len(text.lstrip())
     moved = (replace(each, answer_offset=max(0, each.answer_offset - lead)) for each in citations)
     return Written(text.strip(), tuple(moved), reason)
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        one.input_tokens + other.input_tokens,
-        one.output_tokens + other.output_tokens,
-        one.cache_read_tokens + other.cache_read_tokens,
-        one.cache_write_tokens + other.cache_write_tokens,
-    )

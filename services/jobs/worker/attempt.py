@@ -22,7 +22,7 @@ from libs.resilience.priority import be_background
 from libs.telemetry import current_trace_id, names, root_span
 from libs.values.jobs import MAX_RESULT_BYTES, JobError, JobState
 from services.jobs import measures
-from services.jobs.kinds import Clients, Kind, Task
+from services.jobs.kinds import Clients, Kind, Meter, Task
 from services.jobs.record import Change, Record, began, failed, postponed, succeeded
 from services.jobs.records import Records
 from services.jobs.worker.notes import Notes, TooLargeError
@@ -77,7 +77,8 @@ class Attempt:
         self._parts = parts
         self._owner = secrets.token_hex(8)
         self._number = record.job.attempt + 1
-        self._pen = Pen(parts.records, record, self._lose, parts.clock)
+        self._meter = Meter()
+        self._pen = Pen(parts.records, record, self._lose, parts.clock, self._meter)
         self._work: asyncio.Task[Mapping[str, Any]] | None = None
         self._notes: Notes | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -178,7 +179,9 @@ class Attempt:
         given = await self._read(await patiently(self._input))
         notes = Notes(self._pen, self._number, await patiently(self._items))
         self._notes = notes
-        task = Task(record.tenant_id, record.job.job_id, self._number, record.job.scope)
+        task = Task(
+            record.tenant_id, record.job.job_id, self._number, record.job.scope, self._meter
+        )
         # Held as long as this: the loop alone does not keep a task.
         self._telling = asyncio.create_task(notes.keep_telling())
         try:

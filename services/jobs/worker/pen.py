@@ -6,9 +6,11 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from libs.errors import DependencyUnavailableError, FencedError, JobNotFoundError
+from services.jobs.kinds import Meter
 from services.jobs.record import Change, Record
 from services.jobs.records import Outcome, Records
 
@@ -42,6 +44,7 @@ class Pen:
         record: Record,
         lost: Callable[[], object],
         clock: Callable[[], float] = time.time,
+        meter: Meter | None = None,
     ) -> None:
         """Write to `record`.
 
@@ -50,8 +53,11 @@ class Pen:
             record: the job.
             lost: told when nothing more may be written.
             clock: gives Unix time.
+            meter: counts tokens, which are told along with all that is written.
         """
         self.record = record
+        self._meter = meter or Meter()
+        self._spent_before = record.job.usage
         self._records = records
         self._lost = lost
         self._clock = clock
@@ -84,7 +90,7 @@ class Pen:
                         # The answer was lost, the change was not.
                         return
                 now_s = self._clock()
-                wanted = change(self.record, now_s)
+                wanted = change(self._metered(), now_s)
                 if wanted is None:
                     return
                 last = wanted
@@ -97,6 +103,11 @@ class Pen:
                 return
             if outcome is Outcome.THERE_ALREADY:
                 return
+
+    def _metered(self) -> Record:
+        """Return the job with what was spent on it by now."""
+        usage = self._spent_before + self._meter.usage
+        return replace(self.record, job=replace(self.record.job, usage=usage))
 
     async def _reload(self) -> Record:
         return await self._records.load(self.record.tenant_id, self.record.job.job_id)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from hasten.common.v1 import common_pb2 as hasten_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hasten/jobs/v1/jobs_service.proto\x12\x0ehasten.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\x10SubmitJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05input\x18\x03 \x01(\x0c\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\r\n\x05scope\x18\x05 \x01(\t\x12-\n\nresult_ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"F\n\x11SubmitJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.hasten.jobs.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"s\n\rGetJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_revision\x18\x03 \x01(\x03\x12\'\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"2\n\x0eGetJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.hasten.jobs.v1.Job\"L\n\x0fWatchJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\"<\n\x10WatchJobResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.hasten.jobs.v1.JobEvent\"5\n\x10\x43\x61ncelJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"5\n\x11\x43\x61ncelJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.hasten.jobs.v1.Job\"\x9a\x01\n\x0fListJobsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12(\n\x06states\x18\x02 \x03(\x0e\x32\x18.hasten.jobs.v1.JobState\x12\r\n\x05kinds\x18\x03 \x03(\t\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x04 \x01(\x08\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"N\n\x10ListJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.hasten.jobs.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0fRetryJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"4\n\x10RetryJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.hasten.jobs.v1.Job\"\xf1\x03\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.hasten.jobs.v1.JobState\x12-\n\x08progress\x18\x04 \x01(\x0b\x32\x1b.hasten.jobs.v1.JobProgress\x12\x0e\n\x06result\x18\x05 \x01(\x0c\x12\'\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x18.hasten.jobs.v1.JobError\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0c \x01(\x03\x12\x10\n\x08trace_id\x18\r \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64_letter\x18\x0e \x01(\x08\x12\r\n\x05scope\x18\x0f \x01(\t\x12\x10\n\x08retry_of\x18\x10 \x01(\t\x12\x12\n\nitem_count\x18\x11 \x01(\x03\"[\n\x0bJobProgress\x12\x0f\n\x07percent\x18\x01 \x01(\x01\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"+\n\x08JobError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xf7\x01\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x05state\x18\x03 \x01(\x0b\x32\x13.hasten.jobs.v1.JobH\x00\x12/\n\x08progress\x18\x04 \x01(\x0b\x32\x1b.hasten.jobs.v1.JobProgressH\x00\x12\'\n\x04item\x18\x05 \x01(\x0b\x32\x17.hasten.jobs.v1.JobItemH\x00\x12(\n\tcompleted\x18\x06 \x01(\x0b\x32\x13.hasten.jobs.v1.JobH\x00\x42\x07\n\x05\x65vent\"%\n\x07JobItem\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x32\x82\x04\n\x0bJobsService\x12P\n\tSubmitJob\x12 .hasten.jobs.v1.SubmitJobRequest\x1a!.hasten.jobs.v1.SubmitJobResponse\x12L\n\x06GetJob\x12\x1d.hasten.jobs.v1.GetJobRequest\x1a\x1e.hasten.jobs.v1.GetJobResponse\"\x03\x90\x02\x01\x12T\n\x08WatchJob\x12\x1f.hasten.jobs.v1.WatchJobRequest\x1a .hasten.jobs.v1.WatchJobResponse\"\x03\x90\x02\x01\x30\x01\x12U\n\tCancelJob\x12 .hasten.jobs.v1.CancelJobRequest\x1a!.hasten.jobs.v1.CancelJobResponse\"\x03\x90\x02\x02\x12R\n\x08ListJobs\x12\x1f.hasten.jobs.v1.ListJobsRequest\x1a .hasten.jobs.v1.ListJobsResponse\"\x03\x90\x02\x01\x12R\n\x08RetryJob\x12\x1f.hasten.jobs.v1.RetryJobRequest\x1a .hasten.jobs.v1.RetryJobResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hasten/jobs/v1/jobs_service.proto\x12\x0ehasten.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhasten/common/v1/common.proto\"\x99\x01\n\x10SubmitJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05input\x18\x03 \x01(\x0c\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\r\n\x05scope\x18\x05 \x01(\t\x12-\n\nresult_ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"F\n\x11SubmitJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.hasten.jobs.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"s\n\rGetJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_revision\x18\x03 \x01(\x03\x12\'\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"2\n\x0eGetJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.hasten.jobs.v1.Job\"L\n\x0fWatchJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\"<\n\x10WatchJobResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.hasten.jobs.v1.JobEvent\"5\n\x10\x43\x61ncelJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"5\n\x11\x43\x61ncelJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.hasten.jobs.v1.Job\"\x9a\x01\n\x0fListJobsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12(\n\x06states\x18\x02 \x03(\x0e\x32\x18.hasten.jobs.v1.JobState\x12\r\n\x05kinds\x18\x03 \x03(\t\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x04 \x01(\x08\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"N\n\x10ListJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.hasten.jobs.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0fRetryJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"4\n\x10RetryJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.hasten.jobs.v1.Job\"\x99\x04\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.hasten.jobs.v1.JobState\x12-\n\x08progress\x18\x04 \x01(\x0b\x32\x1b.hasten.jobs.v1.JobProgress\x12\x0e\n\x06result\x18\x05 \x01(\x0c\x12\'\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x18.hasten.jobs.v1.JobError\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0c \x01(\x03\x12\x10\n\x08trace_id\x18\r \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64_letter\x18\x0e \x01(\x08\x12\r\n\x05scope\x18\x0f \x01(\t\x12\x10\n\x08retry_of\x18\x10 \x01(\t\x12\x12\n\nitem_count\x18\x11 \x01(\x03\x12&\n\x05usage\x18\x12 \x01(\x0b\x32\x17.hasten.common.v1.Usage\"[\n\x0bJobProgress\x12\x0f\n\x07percent\x18\x01 \x01(\x01\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"+\n\x08JobError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xf7\x01\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x05state\x18\x03 \x01(\x0b\x32\x13.hasten.jobs.v1.JobH\x00\x12/\n\x08progress\x18\x04 \x01(\x0b\x32\x1b.hasten.jobs.v1.JobProgressH\x00\x12\'\n\x04item\x18\x05 \x01(\x0b\x32\x17.hasten.jobs.v1.JobItemH\x00\x12(\n\tcompleted\x18\x06 \x01(\x0b\x32\x13.hasten.jobs.v1.JobH\x00\x42\x07\n\x05\x65vent\"%\n\x07JobItem\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x32\x82\x04\n\x0bJobsService\x12P\n\tSubmitJob\x12 .hasten.jobs.v1.SubmitJobRequest\x1a!.hasten.jobs.v1.SubmitJobResponse\x12L\n\x06GetJob\x12\x1d.hasten.jobs.v1.GetJobRequest\x1a\x1e.hasten.jobs.v1.GetJobResponse\"\x03\x90\x02\x01\x12T\n\x08WatchJob\x12\x1f.hasten.jobs.v1.WatchJobRequest\x1a .hasten.jobs.v1.WatchJobResponse\"\x03\x90\x02\x01\x30\x01\x12U\n\tCancelJob\x12 .hasten.jobs.v1.CancelJobRequest\x1a!.hasten.jobs.v1.CancelJobResponse\"\x03\x90\x02\x02\x12R\n\x08ListJobs\x12\x1f.hasten.jobs.v1.ListJobsRequest\x1a .hasten.jobs.v1.ListJobsResponse\"\x03\x90\x02\x01\x12R\n\x08RetryJob\x12\x1f.hasten.jobs.v1.RetryJobRequest\x1a .hasten.jobs.v1.RetryJobResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,42 +44,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSSERVICE'].methods_by_name['ListJobs']._serialized_options = b'\220\002\001'
   _globals['_JOBSSERVICE'].methods_by_name['RetryJob']._loaded_options = None
   _globals['_JOBSSERVICE'].methods_by_name['RetryJob']._serialized_options = b'\220\002\002'
-  _globals['_JOBSTATE']._serialized_start=2038
-  _globals['_JOBSTATE']._serialized_end=2192
-  _globals['_SUBMITJOBREQUEST']._serialized_start=119
-  _globals['_SUBMITJOBREQUEST']._serialized_end=272
-  _globals['_SUBMITJOBRESPONSE']._serialized_start=274
-  _globals['_SUBMITJOBRESPONSE']._serialized_end=344
-  _globals['_GETJOBREQUEST']._serialized_start=346
-  _globals['_GETJOBREQUEST']._serialized_end=461
-  _globals['_GETJOBRESPONSE']._serialized_start=463
-  _globals['_GETJOBRESPONSE']._serialized_end=513
-  _globals['_WATCHJOBREQUEST']._serialized_start=515
-  _globals['_WATCHJOBREQUEST']._serialized_end=591
-  _globals['_WATCHJOBRESPONSE']._serialized_start=593
-  _globals['_WATCHJOBRESPONSE']._serialized_end=653
-  _globals['_CANCELJOBREQUEST']._serialized_start=655
-  _globals['_CANCELJOBREQUEST']._serialized_end=708
-  _globals['_CANCELJOBRESPONSE']._serialized_start=710
-  _globals['_CANCELJOBRESPONSE']._serialized_end=763
-  _globals['_LISTJOBSREQUEST']._serialized_start=766
-  _globals['_LISTJOBSREQUEST']._serialized_end=920
-  _globals['_LISTJOBSRESPONSE']._serialized_start=922
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1000
-  _globals['_RETRYJOBREQUEST']._serialized_start=1002
-  _globals['_RETRYJOBREQUEST']._serialized_end=1054
-  _globals['_RETRYJOBRESPONSE']._serialized_start=1056
-  _globals['_RETRYJOBRESPONSE']._serialized_end=1108
-  _globals['_JOB']._serialized_start=1111
-  _globals['_JOB']._serialized_end=1608
-  _globals['_JOBPROGRESS']._serialized_start=1610
-  _globals['_JOBPROGRESS']._serialized_end=1701
-  _globals['_JOBERROR']._serialized_start=1703
-  _globals['_JOBERROR']._serialized_end=1746
-  _globals['_JOBEVENT']._serialized_start=1749
-  _globals['_JOBEVENT']._serialized_end=1996
-  _globals['_JOBITEM']._serialized_start=1998
-  _globals['_JOBITEM']._serialized_end=2035
-  _globals['_JOBSSERVICE']._serialized_start=2195
-  _globals['_JOBSSERVICE']._serialized_end=2709
+  _globals['_JOBSTATE']._serialized_start=2109
+  _globals['_JOBSTATE']._serialized_end=2263
+  _globals['_SUBMITJOBREQUEST']._serialized_start=150
+  _globals['_SUBMITJOBREQUEST']._serialized_end=303
+  _globals['_SUBMITJOBRESPONSE']._serialized_start=305
+  _globals['_SUBMITJOBRESPONSE']._serialized_end=375
+  _globals['_GETJOBREQUEST']._serialized_start=377
+  _globals['_GETJOBREQUEST']._serialized_end=492
+  _globals['_GETJOBRESPONSE']._serialized_start=494
+  _globals['_GETJOBRESPONSE']._serialized_end=544
+  _globals['_WATCHJOBREQUEST']._serialized_start=546
+  _globals['_WATCHJOBREQUEST']._serialized_end=622
+  _globals['_WATCHJOBRESPONSE']._serialized_start=624
+  _globals['_WATCHJOBRESPONSE']._serialized_end=684
+  _globals['_CANCELJOBREQUEST']._serialized_start=686
+  _globals['_CANCELJOBREQUEST']._serialized_end=739
+  _globals['_CANCELJOBRESPONSE']._serialized_start=741
+  _globals['_CANCELJOBRESPONSE']._serialized_end=794
+  _globals['_LISTJOBSREQUEST']._serialized_start=797
+  _globals['_LISTJOBSREQUEST']._serialized_end=951
+  _globals['_LISTJOBSRESPONSE']._serialized_start=953
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1031
+  _globals['_RETRYJOBREQUEST']._serialized_start=1033
+  _globals['_RETRYJOBREQUEST']._serialized_end=1085
+  _globals['_RETRYJOBRESPONSE']._serialized_start=1087
+  _globals['_RETRYJOBRESPONSE']._serialized_end=1139
+  _globals['_JOB']._serialized_start=1142
+  _globals['_JOB']._serialized_end=1679
+  _globals['_JOBPROGRESS']._serialized_start=1681
+  _globals['_JOBPROGRESS']._serialized_end=1772
+  _globals['_JOBERROR']._serialized_start=1774
+  _globals['_JOBERROR']._serialized_end=1817
+  _globals['_JOBEVENT']._serialized_start=1820
+  _globals['_JOBEVENT']._serialized_end=2067
+  _globals['_JOBITEM']._serialized_start=2069
+  _globals['_JOBITEM']._serialized_end=2106
+  _globals['_JOBSSERVICE']._serialized_start=2266
+  _globals['_JOBSSERVICE']._serialized_end=2780
 # @@protoc_insertion_point(module_scope)

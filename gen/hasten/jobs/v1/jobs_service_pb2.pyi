@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from hasten.common.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -456,6 +457,7 @@ class Job(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     RETRY_OF_FIELD_NUMBER: _builtins.int
     ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Name of the job."""
     kind: _builtins.str
@@ -509,6 +511,12 @@ class Job(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it is forgotten. Before it has ended, that is when it will be given up."""
 
+    @_builtins.property
+    def usage(self) -> _common_pb2.Usage:
+        """Tokens that models have read and written for it, over all attempts, as far as they
+        were told before its last change.
+        """
+
     def __init__(
         self,
         *,
@@ -529,10 +537,11 @@ class Job(_message.Message):
         scope: _builtins.str = ...,
         retry_of: _builtins.str = ...,
         item_count: _builtins.int = ...,
+        usage: _common_pb2.Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "expires_at", b"expires_at", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "expires_at", b"expires_at", "progress", b"progress", "started_at", b"started_at", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created_at", b"created_at", "dead_letter", b"dead_letter", "ended_at", b"ended_at", "error", b"error", "expires_at", b"expires_at", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "progress", b"progress", "result", b"result", "retry_of", b"retry_of", "revision", b"revision", "scope", b"scope", "started_at", b"started_at", "state", b"state", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created_at", b"created_at", "dead_letter", b"dead_letter", "ended_at", b"ended_at", "error", b"error", "expires_at", b"expires_at", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "progress", b"progress", "result", b"result", "retry_of", b"retry_of", "revision", b"revision", "scope", b"scope", "started_at", b"started_at", "state", b"state", "trace_id", b"trace_id", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,6 +18,7 @@ from services.edge.access.caller import Caller
 from services.edge.access.ledger import LocalLedger, SharedLedger
 from services.edge.access.quota import Plans, Quota, load_plans
 from services.edge.access.quotas import Quotas
+from services.edge.access.tab import Tab
 from services.edge.problem import ProblemError
 
 
@@ -243,3 +244,32 @@ def test_a_tenant_has_its_own_limits_or_the_default_ones(tmp_path: Path) -> None
     plans = load_plans(path)
     assert plans.of("acme") == Quota(tokens_per_day=9)
     assert plans.of("another") == Quota(streams=4)
+
+
+async def test_a_job_is_paid_for_once_by_whichever_edge_sees_its_end(redis: Redis) -> None:
+    quota = Quota(tokens_per_day=100)
+    edges = [shared(redis, quota) for _ in range(2)]
+    await edges[0].owe(caller(), "job-1")
+    found = [tab for edge in edges for tab in await edge.due()]
+    assert [(tab.tenant_id, tab.job_id) for tab in found] == [("acme", "job-1")]
+    for edge in edges:
+        await edge.settle(found[0], 60)
+    assert await take(edges[0]) == ""
+    await edges[1].owe(caller(), "job-2")
+    await edges[0].settle(Tab("acme", "job-2", ("acme",)), 60)
+    assert await take(edges[1]) == "tokens_per_day"
+
+
+async def test_a_job_that_was_noted_while_redis_was_gone_is_paid_for_too(redis: Redis) -> None:
+    gone = Quotas(Plans(Quota(tokens_per_day=100)), clock=Clock())
+    await gone.owe(caller(), "job-1")
+    (tab,) = await gone.due()
+    assert await gone.due() == []
+    await gone.settle(tab, 100)
+    assert await take(gone) == "tokens_per_day"
+
+
+async def test_what_no_quota_counts_owes_nothing(redis: Redis) -> None:
+    quotas = shared(redis, Quota(requests_per_minute=5))
+    await quotas.owe(caller(), "job-1")
+    assert await quotas.due() == []
