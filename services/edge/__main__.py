@@ -152,6 +152,8 @@ def _limits(config: EdgeConfig) -> Limits:
         config.max_files,
         config.max_uploads,
         config.upload_timeout_s,
+        config.max_tenant_uploads,
+        config.min_upload_bytes_per_s,
     )
 
 

@@ -118,8 +118,17 @@ class EdgeConfig(ServiceConfig, env_prefix="EDGE_"):
     max_uploads: int = Field(
         4, ge=1, description="requests with files that are read at once, each in memory"
     )
+    max_tenant_uploads: int = Field(
+        3, ge=1, description="of the requests with files that are read at once, one tenant's"
+    )
     upload_timeout_s: float = Field(
         60.0, gt=0, description="seconds in which a request's files must have come"
+    )
+    min_upload_bytes_per_s: int = Field(
+        32 * 1024,
+        ge=0,
+        description="how fast files must come on average, after five seconds of grace; 0 lets "
+        "them take their time",
     )
     max_sockets: int = Field(4000, ge=1, description="WebSockets that are open at once")
     socket_subscriptions: int = Field(

@@ -310,6 +310,27 @@ async def test_as_many_uploads_are_read_at_once_as_there_is_memory_for(
     await until(lambda: answered(202))
 
 
+async def test_one_tenant_cannot_take_the_places_of_all_others(connection: Connection) -> None:
+    limits = replace(LIMITS, max_uploads=2, max_tenant_uploads=1)
+    setting = replace(SETTING, limits=limits, guests={"rival": caller("rival")})
+
+    async with edge_before(connection, jobs=JobsClient(connection), setting=setting) as http:
+
+        async def refused() -> dict[str, Any] | None:
+            response = await http.post("/v1/documents", files=A_FILE)
+            return response.json() if response.status_code == 429 else None
+
+        _, writer = await begun(http)
+        await until(refused)
+        problem = await refused()
+        assert problem is not None
+        assert (problem["reason"], problem["field"]) == ("TOO_MANY_UPLOADS", "files")
+        assert "at most 1 of one tenant" in problem["detail"]
+        other = await http.post("/v1/documents", files=A_FILE, headers=as_("rival"))
+        assert other.status_code == 202
+        writer.close()
+
+
 async def test_a_foreign_page_cannot_send_a_form(http: httpx.AsyncClient, jobs: FakeJobs) -> None:
     async def sent_from(origin: str) -> int:
         headers = {"Origin": origin}

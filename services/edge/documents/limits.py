@@ -20,6 +20,8 @@ class Limits:
         max_files: files of one request.
         max_uploads: requests that are read at once; each is held in memory.
         timeout_s: seconds in which a request must have come.
+        max_tenant_uploads: of those that are read at once, one tenant's.
+        least_bytes_per_s: how fast a request must come on average; 0 lets it take its time.
     """
 
     max_file_bytes: int = 8 * 1024 * 1024
@@ -27,6 +29,8 @@ class Limits:
     max_files: int = 64
     max_uploads: int = 4
     timeout_s: float = 60.0
+    max_tenant_uploads: int = 3
+    least_bytes_per_s: int = 32 * 1024
 
 
 def file_too_large(field: str, name: str, limit_bytes: int) -> ProblemError:

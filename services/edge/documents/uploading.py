@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from libs.errors import OverloadedError
 from libs.values.jobs import Submission
 from services.edge.documents.body import UploadBody, input_of
 from services.edge.documents.form import MEDIA_TYPE, Form
 from services.edge.documents.limits import Limits, upload_too_large
+from services.edge.documents.places import Places
 from services.edge.jobs.body import IDEMPOTENCY_KEY, key_of
 from services.edge.jobs.desk import INGEST, Desk
 from services.edge.jobs.operations import ACCEPTED, KNOWN, submit
 from services.edge.problem import Problem, ProblemError
+from services.edge.web.arrival import Patience, arriving
 from services.edge.web.exchange import Exchange
 from services.edge.web.operation import Operation
 from services.edge.web.origin import check_origin
-from services.edge.web.presence import CallerLeftError
 from services.edge.web.query import refused
 from services.edge.web.request import JSON
 
 PATH = "/v1/documents"
-_RETRY_AFTER_S = 1.0
 # What is around the files of a body: boundaries, headers, and escapes of JSON.
 _AROUND_BYTES = 1024 * 1024
 # A caller that is still sending would not see the refusal; so much more is read and dropped.
@@ -62,7 +57,7 @@ class Uploading:
         self._desk = desk
         self._limits = limits
         self._origins = origins
-        self._reading = 0
+        self._places = Places(limits.max_uploads, limits.max_tenant_uploads)
 
     def operation(self) -> Operation:
         """Return what this can do."""
@@ -85,32 +80,17 @@ class Uploading:
     async def _upload(self, exchange: Exchange) -> Response:
         _ = self._desk.client  # before long files are read for nothing
         check_origin(exchange.request.headers, self._origins)
-        with self._place():
+        with self._places.one(exchange.caller.tenant_id):
             given, scope, ttl_s = await self._read(exchange)
             submission = Submission(
                 exchange.caller.tenant_id, INGEST, given, key_of(exchange.request), scope, ttl_s
             )
             return await submit(self._desk, exchange, submission)
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """Hold one of the places for requests that are read; each takes memory.
-
-        Raises:
-            OverloadedError: all are taken.
-        """
-        if self._reading >= self._limits.max_uploads:
-            raise OverloadedError("too many uploads", retry_after_s=_RETRY_AFTER_S)
-        self._reading += 1
-        try:
-            yield
-        finally:
-            self._reading -= 1
-
     async def _read(self, exchange: Exchange) -> tuple[bytes, str, float | None]:
         """Return the input of the job, its scope and how long it is kept."""
         kind = exchange.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        exchange.body_timeout_s = self._limits.timeout_s
+        exchange.patience = Patience(self._limits.timeout_s, self._limits.least_bytes_per_s)
         if kind == JSON:
             body = await exchange.json(UploadBody)
             body.check(self._limits)
@@ -124,21 +104,14 @@ class Uploading:
     async def _form(self, exchange: Exchange) -> Form:
         request = exchange.request
         form = Form(request.headers["content-type"], self._limits)
-        try:
-            async with asyncio.timeout(self._limits.timeout_s):
-                await self._fill(form, exchange)
-        except TimeoutError as error:
-            detail = f"The files must come within {self._limits.timeout_s:g} s."
-            raise ProblemError(Problem(408, "BODY_TIMED_OUT", detail)) from error
-        except ClientDisconnect as error:
-            raise CallerLeftError from error
+        await self._fill(form, exchange)
         form.end()
         return form
 
     async def _fill(self, form: Form, exchange: Exchange) -> None:
         """Read the body; what comes behind a mistake is read and dropped."""
         total_bytes, problem = 0, None
-        async for chunk in exchange.request.stream():
+        async for chunk in arriving(exchange.request, exchange.patience):
             total_bytes += len(chunk)
             if problem is None:
                 try:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from services.edge.access.caller import Caller
 from services.edge.problem import Problem, ProblemError
+from services.edge.web.arrival import Patience
 from services.edge.web.presence import while_present
 from services.edge.web.request import JSON, check_content_type, read_body
 from services.edge.web.sse import EventStream
@@ -32,7 +33,7 @@ class Exchange:
         stream: the response as it may grow, event by event.
         arrived_s: when it came, in seconds of the edge's clock.
         max_body_bytes: the longest body that is read.
-        body_timeout_s: seconds in which the body must have come.
+        patience: how long the body is waited for.
         caller: who sent it.
         form: media type of the answer.
         status: HTTP status, as far as it is known.
@@ -42,7 +43,7 @@ class Exchange:
     stream: EventStream
     arrived_s: float
     max_body_bytes: int
-    body_timeout_s: float
+    patience: Patience
     caller: Caller
     form: str = JSON
     status: int = 200
@@ -59,9 +60,7 @@ class Exchange:
             CallerLeftError: the caller hung up instead.
         """
         check_content_type(self.request)
-        raw = await read_body(
-            self.request, max_bytes=self.max_body_bytes, timeout_s=self.body_timeout_s
-        )
+        raw = await read_body(self.request, max_bytes=self.max_body_bytes, patience=self.patience)
         return validated(model, raw)
 
     async def while_here(self, work: Coroutine[Any, Any, Result]) -> Result:

@@ -21,6 +21,7 @@ from services.edge.access.gate import Gate
 from services.edge.access.quotas import Quotas
 from services.edge.problem import Problem, ProblemError
 from services.edge.web import sse
+from services.edge.web.arrival import Patience
 from services.edge.web.exchange import Exchange
 from services.edge.web.metrics import EdgeMetrics
 from services.edge.web.operation import Operation
@@ -132,7 +133,7 @@ class Front:
             stream,
             self._clock(),
             operation.max_body_bytes or self._rules.max_body_bytes,
-            self._rules.body_timeout_s,
+            Patience(self._rules.body_timeout_s),
             _NOBODY,
         )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.requests import HTTPConnection, Request
 
 from services.edge.problem import Problem, ProblemError
-from services.edge.web.presence import CallerLeftError
+from services.edge.web.arrival import Patience, arriving
 
 JSON = "application/json"
 # A caller that is still sending would not see the refusal; so much more is read and dropped.
@@ -62,26 +61,15 @@ def form_of(request: Request, forms: Sequence[str] = (JSON,)) -> str:
     raise ProblemError(Problem(406, "NOT_ACCEPTABLE", f"An answer is sent as {known}."))
 
 
-async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
+async def read_body(request: Request, *, max_bytes: int, patience: Patience) -> bytes:
     """Return the whole body.
 
     Raises:
         ProblemError: it is too long, or does not come in time.
         CallerLeftError: the caller hung up instead.
     """
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _read(request, max_bytes)
-    except TimeoutError as error:
-        detail = f"The body must come within {timeout_s:g} s."
-        raise ProblemError(Problem(408, "BODY_TIMED_OUT", detail)) from error
-    except ClientDisconnect as error:
-        raise CallerLeftError from error
-
-
-async def _read(request: Request, max_bytes: int) -> bytes:
     body, total_bytes = bytearray(), 0
-    async for chunk in request.stream():
+    async for chunk in arriving(request, patience):
         total_bytes += len(chunk)
         if total_bytes <= max_bytes:
             body += chunk
