@@ -188,6 +188,7 @@ def _rules(config: EdgeConfig) -> Rules:
         body_timeout_s=config.body_timeout_s,
         max_concurrency=config.max_concurrency,
         flow=Flow(buffer_bytes=config.stream_buffer_bytes, stall_s=config.slow_reader_s),
+        max_streams=config.max_streams,
     )
 
 

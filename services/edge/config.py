@@ -73,6 +73,12 @@ class EdgeConfig(ServiceConfig, env_prefix="EDGE_"):
         "interactive,patient,background",
         description="policies, with commas between, that GET /v1/models shows",
     )
+    max_streams: int = Field(
+        1000,
+        ge=1,
+        description="event streams and long polls that are open at once; they do not count for "
+        "EDGE_MAX_CONCURRENCY",
+    )
     max_body_bytes: int = Field(
         256 * 1024, ge=1, description="longest body of a request; a longer one is refused"
     )

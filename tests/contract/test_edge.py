@@ -680,6 +680,23 @@ async def test_more_questions_than_may_be_answered_at_once_are_refused(
     assert refused.headers["retry-after"] == "1"
 
 
+async def test_streams_and_questions_take_no_room_from_each_other(
+    connection: Connection, orchestrator: Orchestrator
+) -> None:
+    orchestrator.hold.clear()
+    async with edge(connection, replace(RULES, max_concurrency=1, max_streams=1)) as http:
+        asked = []
+        for headers in (SSE, {}):
+            orchestrator.arrived.clear()
+            asked.append(asyncio.create_task(http.post("/v1/answers", json=ASK, headers=headers)))
+            await asyncio.wait_for(orchestrator.arrived.wait(), 10)
+        for headers in (SSE, {}):
+            refused = await http.post("/v1/answers", json=ASK, headers=headers)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        orchestrator.hold.set()
+        assert [(await each).status_code for each in asked] == [200, 200]
+
+
 async def test_paths_and_methods_that_are_not_there_are_problems(http: httpx.AsyncClient) -> None:
     unknown = await http.get("/v2/answers")
     assert (unknown.status_code, unknown.json()["reason"]) == (404, "NOT_FOUND")

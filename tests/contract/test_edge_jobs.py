@@ -549,3 +549,29 @@ async def test_what_a_job_owes_is_noted_though_its_caller_hangs_up_at_once(jobs:
 
 async def has_an_item(client: JobsClient, job_id: str) -> bool:
     return (await client.get("acme", job_id)).item_count > 0
+
+
+async def test_who_waits_for_a_job_takes_the_room_of_streams_alone(
+    nothing: Connection, jobs: Jobs
+) -> None:
+    setting = replace(SETTING, max_streams=1)
+    async with edge_before(nothing, jobs=jobs.client, setting=setting) as http:
+        path = f"/v1/jobs/{(await submitted(http, GATE))['job_id']}"
+        asks: list[tuple[str, dict[str, str]]] = [
+            ("?wait=1", {}),
+            ("", {"Prefer": "wait=1"}),
+            ("/events", {}),
+        ]
+        async with http.stream("GET", f"{path}/events") as stream:
+            pieces = stream.aiter_raw()
+            await anext(pieces)
+            for query, headers in asks:
+                refused = await http.get(path + query, headers=headers)
+                assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+            assert (await http.get(path)).status_code == 200
+        jobs.watched.open_gate.set()
+        await until(lambda: is_free(http, path))
+
+
+async def is_free(http: httpx.AsyncClient, path: str) -> bool:
+    return (await http.get(f"{path}?wait=1")).status_code == 200

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -204,9 +204,7 @@ async def open_edge(
     """Run an edge over a connection to orchestrators; everybody is `caller`."""
     registry, streams = CollectorRegistry(), OpenStreams()
     metrics, answers = EdgeMetrics(registry), AnswerClient(connection)
-    rules = Rules(
-        rules.hosts, rules.max_body_bytes, rules.body_timeout_s, rules.max_concurrency, flow
-    )
+    rules = replace(rules, flow=flow)
     quotas = quotas or Quotas()
     front = Front(rules, Gate(caller or anyone(tenant)), quotas, metrics, clock)
     parts = Parts(

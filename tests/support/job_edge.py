@@ -80,6 +80,7 @@ class Setting:
         max_sockets: sockets that are open at once.
         ping_every_s: seconds of silence that are too long.
         max_job_bytes: longest body of a submission.
+        max_streams: event streams and long polls that are open at once.
     """
 
     guests: dict[str, Caller] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class Setting:
     max_sockets: int = 100
     ping_every_s: float = 15.0
     max_job_bytes: int = 100_000
+    max_streams: int = 100
 
 
 DEFAULT = Setting()
@@ -107,7 +109,7 @@ async def edge_before(
     """Yield an HTTP client of an edge that has these services behind it."""
     registry, clock = CollectorRegistry(), time.monotonic
     readiness = Readiness(HealthClient(answers), timeout_s=5)
-    rules = Rules(hosts=HOSTS, max_body_bytes=10_000, body_timeout_s=5.0, max_concurrency=64)
+    rules = Rules(HOSTS, 10_000, 5.0, max_concurrency=64, max_streams=setting.max_streams)
     quotas = Quotas(Plans(setting.quota))
     gate = setting.gate or Guests(guests=setting.guests)
     front = Front(rules, gate, quotas, EdgeMetrics(registry), clock)

@@ -116,6 +116,7 @@ class Jobs:
                 self._get,
                 {200: Reply("The job.", _SHOWN, _TAGGED), 304: Reply("It has not changed.")},
                 parameters=(_JOB, _WAIT, _PREFER, _KNOWN),
+                is_held=_says_wait,
             ),
             _operation(
                 "DELETE",
@@ -278,6 +279,10 @@ def _job_of(exchange: Exchange) -> str:
     if not _NAME.fullmatch(job_id):
         raise JobNotFoundError(f"job_id: {job_id!r} is not known, or has expired")
     return job_id
+
+
+def _says_wait(request: Request) -> bool:
+    return "wait" in request.query_params or "wait" in request.headers.get("prefer", "").lower()
 
 
 def _wait(request: Request) -> tuple[float, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from opentelemetry.trace import Span, Status, StatusCode
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from libs.errors import MeshError, OverloadedError
+from libs.errors import MeshError
 from libs.telemetry import context_of, names, span
 from services.edge.access.caller import Caller
 from services.edge.access.gate import Gate
@@ -27,6 +27,7 @@ from services.edge.web.metrics import EdgeMetrics
 from services.edge.web.operation import Operation
 from services.edge.web.presence import CallerLeftError
 from services.edge.web.request import check_host, form_of
+from services.edge.web.room import Room
 from services.edge.web.sse import DEFAULT_FLOW, EventStream, Flow
 
 SOCKET = "hasten.socket"
@@ -35,7 +36,6 @@ SOCKET = "hasten.socket"
 _LOG = logging.getLogger(__name__)
 _CALLER_LEFT = 499
 _SERVER_ERROR = 500
-_RETRY_AFTER_S = 1.0
 _NOBODY = Caller("", "", frozenset(), frozenset())
 
 
@@ -47,8 +47,9 @@ class Rules:
         hosts: the names by which this server may be called; None means any.
         max_body_bytes: longest body.
         body_timeout_s: seconds in which it must have come.
-        max_concurrency: requests served at once.
+        max_concurrency: requests served at once, besides those that are held.
         flow: how event streams are written.
+        max_streams: requests that are held: event streams and long polls.
     """
 
     hosts: frozenset[str] | None
@@ -56,6 +57,7 @@ class Rules:
     body_timeout_s: float
     max_concurrency: int
     flow: Flow = DEFAULT_FLOW
+    max_streams: int = 1000
 
 
 class Front:
@@ -82,7 +84,8 @@ class Front:
         self._quotas = quotas
         self._metrics = metrics
         self._clock = clock
-        self._in_flight = 0
+        self._requests = Room(rules.max_concurrency, "requests")
+        self._streams = Room(rules.max_streams, "streams")
 
     def route(self, operation: Operation) -> Route:
         """Return the route of an operation; its path has one for each of its methods."""
@@ -94,7 +97,6 @@ class Front:
         exchange = self._exchange(operation, Request(scope, receive), stream)
         parent = context_of(exchange.request.headers.get(names.TRACEPARENT))
         attributes = {"http.request.method": operation.method, "http.route": operation.path}
-        self._in_flight += 1
         try:
             with span(f"{operation.method} {operation.path}", attributes, parent) as made:
                 problem = await self._attempt(operation, exchange, send)
@@ -102,7 +104,6 @@ class Front:
                     await self._refuse(operation, exchange, problem, send)
                 _describe(made, exchange, problem)
         finally:
-            self._in_flight -= 1
             if stream.is_cut:
                 self._metrics.cut(operation.name)
             took_s = self._clock() - exchange.arrived_s
@@ -110,22 +111,20 @@ class Front:
 
     @asynccontextmanager
     async def admitted(
-        self, request: HTTPConnection, *, streaming: bool, right: str
+        self, request: HTTPConnection, *, streaming: bool, right: str, room: Room | None = None
     ) -> AsyncIterator[Caller]:
         """Let a request in, and yield who sent it; what it takes is given back at the end.
 
         Raises:
-            ProblemError: it is for another host, of nobody known, not allowed or too much.
-            OverloadedError: this process has enough to do.
+            ProblemError: it is of nobody known, not allowed or too much.
+            OverloadedError: there is no room for it.
         """
-        check_host(request, self._rules.hosts)
         caller = await self._gate.caller_of(request.headers, request.query_params)
         if right:
             caller.require(right)
-        if self._in_flight > self._rules.max_concurrency:
-            raise OverloadedError("too many requests", retry_after_s=_RETRY_AFTER_S)
-        async with self._quotas.within(caller, streaming=streaming):
-            yield caller
+        with room.place() if room is not None else nullcontext():
+            async with self._quotas.within(caller, streaming=streaming):
+                yield caller
 
     def _exchange(self, operation: Operation, request: Request, stream: EventStream) -> Exchange:
         return Exchange(
@@ -160,7 +159,12 @@ class Front:
         check_host(request, self._rules.hosts)
         exchange.form = form_of(request, operation.forms)
         streaming = operation.is_stream or exchange.form == sse.MEDIA_TYPE
-        async with self.admitted(request, streaming=streaming, right=operation.right) as caller:
+        # What is silent for long takes no room from what is soon done, nor the other way round.
+        is_held = streaming or operation.is_held(request)
+        room = self._streams if is_held else self._requests
+        async with self.admitted(
+            request, streaming=streaming, right=operation.right, room=room
+        ) as caller:
             exchange.caller = caller
             exchange.stream.headers.update(self._quotas.headers(caller))
             response = await operation.handle(exchange)

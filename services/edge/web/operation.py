@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel
+from starlette.requests import Request
 from starlette.responses import Response
 
 from services.edge.web.exchange import Exchange
@@ -77,6 +78,8 @@ class Operation:
         manner: how refusals look.
         is_stream: True counts each request as a stream while it lasts, whatever its form: for
             where the body says whether it is one, which is read when the request is let in.
+        is_held: says of a request whether it waits for something to happen, though its answer is
+            no stream.
     """
 
     method: str
@@ -94,3 +97,4 @@ class Operation:
     refusals: tuple[int, ...] = ()
     manner: Refusals = PROBLEMS
     is_stream: bool = False
+    is_held: Callable[[Request], bool] = lambda _: False
