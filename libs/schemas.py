@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+import jsonschema_rs
 import regex
 from jsonschema import Draft202012Validator, validators
-from jsonschema.exceptions import SchemaError, ValidationError, best_match
+from jsonschema.exceptions import ValidationError, best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -20,6 +21,9 @@ MOST_BYTES = 16_384
 # Keywords that are applied for one value: half a second. Each reference may lead to two more, so
 # without a bound a schema of 2 KB takes days.
 _MOST_STEPS = 30_000
+_META = jsonschema_rs.meta
+# Keywords whose members are values, not schemas.
+_VALUES = frozenset({"const", "default", "enum", "examples"})
 _steps_left: ContextVar[int] = ContextVar("steps_left")
 # Seconds for all patterns that are applied for one value: some take twice as long for each
 # character more (catastrophic backtracking).
@@ -85,10 +89,9 @@ def require_schema(schema: Any) -> None:
     try:
         size_bytes = len(json.dumps(schema, allow_nan=False).encode())
         references = list(_references(schema))
-        # Not of a long one: looking at each megabyte takes ten seconds and more.
         if size_bytes <= MOST_BYTES:
-            Draft202012Validator.check_schema(schema)
-    except (SchemaError, RecursionError, ValueError) as error:
+            _check(schema)
+    except (jsonschema_rs.ValidationError, RecursionError, ValueError, re.error) as error:
         raise ValueError("must be a JSON Schema (2020-12)") from error
     if size_bytes > MOST_BYTES:
         raise ValueError(f"must have at most {MOST_BYTES} bytes, has {size_bytes}")
@@ -97,6 +100,37 @@ def require_schema(schema: Any) -> None:
     # They are applied in more places than one, which know no limit. Without groups none is endless.
     if any("(" in each for each in _property_patterns(schema)):
         raise ValueError("must have no groups in the names of patternProperties")
+
+
+def _check(schema: Any) -> None:
+    """Check what is short against the schema of schemas.
+
+    In Rust: the validator of Python takes half a second for 16 KB, and an event loop waits.
+    """
+    if not isinstance(schema, Mapping):
+        _META.validate(schema)
+        return
+    dialect = schema.get("$schema", "")
+    if not isinstance(dialect, str):
+        raise ValueError("$schema: must be a text")  # noqa: TRY004 - a schema that is none
+    _META.validate({key: value for key, value in schema.items() if key != "$schema"})
+    for pattern in _patterns(schema):
+        re.compile(pattern)
+
+
+def _patterns(schema: Any) -> Iterator[str]:
+    """Yield every pattern of a schema; what is in values that it names is none."""
+    if isinstance(schema, Mapping):
+        for key, value in schema.items():
+            if key == "pattern" and isinstance(value, str):
+                yield value
+            elif key == "patternProperties" and isinstance(value, Mapping):
+                yield from value
+            if key not in _VALUES:
+                yield from _patterns(value)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _patterns(each)
 
 
 def require_admitted(value: Any, schema: Any) -> None:

@@ -228,7 +228,7 @@ class Answering:
             return await self._following.follow(
                 found.flight, self._run, found.record, budget, self._give_up_s()
             )
-        self._complete(written, ground, prompt, vector)
+        await self._complete(written, ground, prompt, vector)
         self._judge_plan()
         return True
 
@@ -660,7 +660,7 @@ class Answering:
     def _digest(self, prompt: Prompt) -> bytes:
         return digest(prompt, self._model.name, self._question.scope)
 
-    def _complete(
+    async def _complete(
         self, written: Written, ground: Ground, prompt: Prompt, vector: Embeddings | None
     ) -> None:
         """Send the last event, and keep the answer if it is whole."""
@@ -668,8 +668,12 @@ class Answering:
             self._keep_refusal("NOT_IN_SOURCES", ground, vector)
             self._report.refuse("NOT_IN_SOURCES")
             return
-        if written.finish_reason.is_whole and not satisfies(
-            written.text, self._question.output_schema
+        schema = self._question.output_schema
+        # For half a second at most, and not on the loop.
+        if (
+            schema
+            and written.finish_reason.is_whole
+            and not await asyncio.to_thread(satisfies, written.text, schema)
         ):
             written = written.ended(FinishReason.INVALID_OUTPUT)
         completed = self._report.complete(written, _state(written.finish_reason, ground))

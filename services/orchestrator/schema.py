@@ -26,7 +26,7 @@ def check_schema(schema: str) -> None:
         raise InvalidFieldError("output_schema", problem)
 
 
-# A long one takes half a second, and callers send the same again and again.
+# Callers send the same again and again.
 @lru_cache(maxsize=256)
 def _problem_of(schema: str) -> str:
     try:
