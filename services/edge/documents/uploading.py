@@ -11,8 +11,8 @@ from services.edge.documents.body import UploadBody, input_of
 from services.edge.documents.form import MEDIA_TYPE, Form
 from services.edge.documents.limits import Limits, upload_too_large
 from services.edge.documents.places import Places
-from services.edge.jobs.body import IDEMPOTENCY_KEY, key_of
-from services.edge.jobs.desk import INGEST, Desk
+from services.edge.jobs.body import IDEMPOTENCY_KEY, INGEST, key_of
+from services.edge.jobs.desk import Desk
 from services.edge.jobs.operations import ACCEPTED, KNOWN, submit
 from services.edge.problem import Problem, ProblemError
 from services.edge.web.arrival import Patience, arriving

@@ -10,14 +10,12 @@ from libs.errors import JobNotFoundError
 from libs.values.jobs import Job, JobEvent, Submission, Submitted
 from services.edge.access.caller import Caller
 from services.edge.access.quotas import Quotas
+from services.edge.jobs.body import INGEST, scopes_of
 from services.edge.jobs.following import follow
 from services.edge.problem import Problem, ProblemError
 
 CALL_S = 10.0
 """Seconds that a call may take that has nothing to wait for."""
-
-INGEST = "ingest"
-"""The kind of job that writes documents, which takes a right of its own."""
 
 
 class Desk:
@@ -64,7 +62,8 @@ class Desk:
             ProblemError: the caller may not do what the job does.
             MeshError: what the jobs service raised.
         """
-        caller.check_scope(submission.scope)
+        for scope in scopes_of(submission):
+            caller.check_scope(scope)
         if submission.kind == INGEST:
             caller.require("documents.write")
         return await self._taken_on(caller, self._submit(submission))

@@ -59,9 +59,17 @@ class Exchange:
             ProblemError: it is not JSON, too long, too slow or not of that form.
             CallerLeftError: the caller hung up instead.
         """
+        return validated(model, await self.body())
+
+    async def body(self) -> bytes:
+        """Return the body, which is said to be JSON.
+
+        Raises:
+            ProblemError: it is said to be something else, too long or too slow.
+            CallerLeftError: the caller hung up instead.
+        """
         check_content_type(self.request)
-        raw = await read_body(self.request, max_bytes=self.max_body_bytes, patience=self.patience)
-        return validated(model, raw)
+        return await read_body(self.request, max_bytes=self.max_body_bytes, patience=self.patience)
 
     async def while_here(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do the work, and cancel it at once if the caller hangs up; the body must be read.
