@@ -107,11 +107,11 @@ class Desk:
             OverloadedError: too many of the tenant's jobs are unfinished.
             DependencyUnavailableError: jobs cannot be written now.
         """
-        digest = await check_submission(submission, self._kinds)
-        record = self._new(submission, traceparent)
+        checked = await check_submission(submission, self._kinds)
+        record = self._new(replace(submission, scope=checked.scope), traceparent)
         event = JobEvent(1, record.job.created_at_s, JobChanged(record.job))
         key = f"given:{submission.idempotency_key}" if submission.idempotency_key else ""
-        submitted = await self._create(record, submission.input, [event], key, digest)
+        submitted = await self._create(record, submission.input, [event], key, checked.digest)
         if submitted.created:
             measures.count_submitted(submission.kind)
         return submitted

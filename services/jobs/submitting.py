@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,8 +24,22 @@ _LEAST_TTL_S, _MOST_TTL_S = 1.0, 30 * 86_400.0
 _LARGE_BYTES = 64 * 1024
 
 
-async def check_submission(submission: Submission, kinds: Mapping[str, Kind[Any]]) -> str:
-    """Refuse what cannot be done, and return a digest of what is to be done.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is known of a submission that can be done.
+
+    Attributes:
+        digest: of what is to be done.
+        scope: the access scope of the job: where it names none, that of its input. A job
+            without one is seen by the whole tenant.
+    """
+
+    digest: str
+    scope: str
+
+
+async def check_submission(submission: Submission, kinds: Mapping[str, Kind[Any]]) -> Checked:
+    """Refuse what cannot be done.
 
     Raises:
         InvalidFieldError: names the field and its limit, `input.<field>` for those of a kind.
@@ -61,14 +76,18 @@ def check_name(name: str, field: str) -> None:
         raise InvalidFieldError(field, problem)
 
 
-def _check_input(submission: Submission, kind: Kind[Any]) -> str:
+def _check_input(submission: Submission, kind: Kind[Any]) -> Checked:
     try:
-        kind.input.model_validate_json(submission.input)
+        given = kind.input.model_validate_json(submission.input)
+        scope = submission.scope or getattr(given, "scope", None) or ""
+        return Checked(_digest(submission), scope)
     except ValidationError as error:
         raise _refusal(error) from error
     except RecursionError as error:
         raise InvalidFieldError("input", "is nested too deeply") from error
-    return _digest(submission)
+    except ValueError as error:  # not finite, or of thousands of digits
+        problem = "must hold only numbers and texts that JSON has"
+        raise InvalidFieldError("input", problem) from error
 
 
 def _refusal(error: ValidationError) -> InvalidFieldError:
@@ -82,6 +101,7 @@ def _refusal(error: ValidationError) -> InvalidFieldError:
 
 def _digest(submission: Submission) -> str:
     """Return a digest that two inputs share if they differ in spaces and order alone."""
-    plain = json.dumps(json.loads(submission.input), sort_keys=True, separators=(",", ":"))
+    given = json.loads(submission.input)
+    plain = json.dumps(given, sort_keys=True, separators=(",", ":"), allow_nan=False)
     told = json.dumps([submission.kind, submission.scope, plain])
     return hashlib.sha256(told.encode()).hexdigest()

@@ -575,3 +575,14 @@ async def test_who_waits_for_a_job_takes_the_room_of_streams_alone(
 
 async def is_free(http: httpx.AsyncClient, path: str) -> bool:
     return (await http.get(f"{path}?wait=1")).status_code == 200
+
+
+async def test_a_job_that_names_its_scope_in_its_input_alone_has_that_scope(
+    http: httpx.AsyncClient,
+) -> None:
+    job = await submitted(http, {"kind": "steps", "input": {"scope": "legal"}})
+    assert job["scope"] == "legal"
+    path = f"/v1/jobs/{job['job_id']}"
+    assert (await http.get(path)).status_code == 200
+    assert (await http.get(path, headers=as_("clerk"))).status_code == 404
+    assert (await http.get("/v1/jobs", headers=as_("clerk"))).json()["jobs"] == []

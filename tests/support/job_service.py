@@ -40,6 +40,7 @@ class Steps(JobInput):
     backwards: bool = False
     result_bytes: int = Field(0, ge=0)
     tokens: int = Field(0, ge=0)
+    scope: str | None = None
 
 
 def _failure(reason: str) -> Exception:
