@@ -17,6 +17,7 @@ from services.edge.problem import Problem, ProblemError
 from services.edge.web.arrival import Patience
 from services.edge.web.presence import while_present
 from services.edge.web.request import JSON, check_content_type, read_body
+from services.edge.web.screening import LONG_BYTES, screen
 from services.edge.web.sse import EventStream
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -86,6 +87,8 @@ def validated(model: type[Body], raw: bytes) -> Body:
     Raises:
         ProblemError: it is not JSON, or not of that form; the problem names the field.
     """
+    if len(raw) > LONG_BYTES:
+        screen(model, raw)
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
