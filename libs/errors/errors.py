@@ -166,6 +166,13 @@ class OverloadedError(MeshError):
     reason = "OVERLOADED"
 
 
+class JobsFullError(MeshError):
+    """The tenant's jobs hold as many bytes as they may; there is room when results expire."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "JOBS_FULL"
+
+
 class UnreachableError(MeshError):
     """A server of the mesh cannot be reached or broke the connection."""
 

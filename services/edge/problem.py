@@ -11,7 +11,7 @@ from typing import Any, Self
 import grpc
 from starlette.responses import Response
 
-from libs.errors import InvalidFieldError, MeshError
+from libs.errors import InvalidFieldError, JobsFullError, MeshError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -35,6 +35,8 @@ _DETAILS = {
     503: "A service that this answer needs is not there now; try again later.",
     504: "The time ended before there was an answer.",
 }
+# Errors that only our own services raise, whose words are for callers.
+_SPEAKS = (JobsFullError,)
 _TITLES = {
     400: "The request is not valid",
     401: "Who asks is not known",
@@ -93,7 +95,7 @@ class Problem:
         return cls(
             status,
             error.reason if status != 500 else "INTERNAL",  # noqa: PLR2004 - it is a status
-            _DETAILS.get(status, str(error)),
+            str(error) if isinstance(error, _SPEAKS) else _DETAILS.get(status, str(error)),
             _FIELDS.get(field, field),
             error.retry_after_s,
         )

@@ -7,6 +7,9 @@ from pydantic import Field
 from libs.config import ServiceConfig
 from libs.redislink import OneRedisUrl
 
+TENANT_BYTES = 1024 * 1024 * 1024
+"""What all jobs of a tenant may hold, unless it is said: at least ten of the largest there are."""
+
 
 class JobsConfig(ServiceConfig, env_prefix="JOBS_"):
     """Settings of the jobs service, each read from `JOBS_<FIELD>`."""
@@ -33,4 +36,10 @@ class JobsConfig(ServiceConfig, env_prefix="JOBS_"):
         1000,
         ge=1,
         description="jobs of a tenant that may be unfinished; more are refused with OVERLOADED",
+    )
+    tenant_bytes: int = Field(
+        TENANT_BYTES,
+        ge=1,
+        description="bytes that inputs, items and results of a tenant's jobs may take in Redis; "
+        "more are refused with JOBS_FULL. The same for the workers",
     )

@@ -13,6 +13,7 @@ from libs.errors import (
     DependencyUnavailableError,
     IdempotencyKeyReusedError,
     JobNotFoundError,
+    JobsFullError,
     NotADeadLetterError,
     OverloadedError,
     UnreachableError,
@@ -42,6 +43,8 @@ _LOOK_EVERY_S = 2.0
 # So often is a change made again that another one came before.
 _MOST_TRIES = 50
 _COME_BACK_AFTER_S = 5.0
+# Room comes with the end of jobs, and when results expire.
+_COME_BACK_AFTER_FULL_S = 60.0
 # Jobs that are looked at for a page, at most.
 _SCAN = 200
 _MOST_SCANNED = 2000
@@ -105,6 +108,7 @@ class Desk:
             InvalidFieldError: it cannot be done.
             IdempotencyKeyReusedError: its key was used for something else.
             OverloadedError: too many of the tenant's jobs are unfinished.
+            JobsFullError: the tenant's jobs may hold no more bytes than they do.
             DependencyUnavailableError: jobs cannot be written now.
         """
         checked = await check_submission(submission, self._kinds)
@@ -211,6 +215,7 @@ class Desk:
             JobNotFoundError: the tenant has no such job.
             NotADeadLetterError: it is none.
             OverloadedError: too many of the tenant's jobs are unfinished.
+            JobsFullError: the tenant's jobs may hold no more bytes than they do.
             DependencyUnavailableError: jobs cannot be written now.
         """
         old = await self._records.load(tenant_id, job_id)
@@ -271,6 +276,11 @@ class Desk:
     ) -> Submitted:
         count = self._terms.unfinished_count
         kept = await self._records.create(Creation(record, content, events, key, digest, count))
+        if kept.full == "bytes":
+            raise JobsFullError(
+                f"the jobs of tenant {record.tenant_id} hold as many bytes as they may",
+                retry_after_s=_COME_BACK_AFTER_FULL_S,
+            )
         if not kept.job_id:
             raise OverloadedError(
                 f"{count} jobs of tenant {record.tenant_id} are unfinished",

@@ -35,6 +35,7 @@ class Outcome(Enum):
     STALE = 0
     DONE = 1
     THERE_ALREADY = 2
+    NO_ROOM = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,17 @@ class Creation:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The job that a submission stands for; an empty `job_id` if there was no room."""
+    """The job that a submission stands for; an empty `job_id` if there was no room.
+
+    Attributes:
+        job_id: the job.
+        digest: of what was submitted.
+        full: of what there was no room: `jobs` or `bytes`.
+    """
 
     job_id: str
     digest: str
+    full: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +98,17 @@ def id_at(unix_s: float) -> str:
 class Records:
     """The jobs of all tenants."""
 
-    def __init__(self, redis: Redis, codec: Codec) -> None:
-        """Keep jobs in `redis`; `codec` gives their events in the log."""
+    def __init__(self, redis: Redis, codec: Codec, *, tenant_bytes: int) -> None:
+        """Keep jobs in `redis`.
+
+        Args:
+            redis: a client.
+            codec: gives their events in the log.
+            tenant_bytes: what inputs, items and results of one tenant's jobs may take.
+        """
         self._redis: Any = redis
         self._codec = codec
+        self._tenant_bytes = tenant_bytes
         # Its own writers are not used: events are appended by the scripts here.
         self._log = EventLog(redis, kind="job", ttl_s=1.0)
         self._create = redis.register_script(scripts.CREATE)
@@ -113,6 +128,7 @@ class Records:
             *(_of_tenant(tenant_id, part) for part in ("all", "unfinished")),
             _WAITING,
             *self._of_job(tenant_id, job.job_id),
+            *_sizes_of(tenant_id),
         ]
         if creation.key:
             keys.append(_of_key(tenant_id, creation.key))
@@ -126,6 +142,7 @@ class Records:
             id_at(job.created_at_s - _OLDEST_S),
             job.revision,
             record.to_json(),
+            self._tenant_bytes,
             creation.input,
             len(item_keys),
             *item_keys,
@@ -133,7 +150,10 @@ class Records:
         ]
         with _answering():
             job_id, digest = await self._create(keys=keys, args=args)
-        return Kept(bytes(job_id).decode(), bytes(digest).decode())
+        named = bytes(job_id).decode()
+        if named.startswith(":"):
+            return Kept("", "", named[1:])
+        return Kept(named, bytes(digest).decode())
 
     async def load(self, tenant_id: str, job_id: str) -> Record:
         """Return a job.
@@ -177,6 +197,7 @@ class Records:
             _place(after),
             _ms(max(0.0, after.due_s - now_s)),
             CHANNEL,
+            self._tenant_bytes if _adds(change) else 0,
             *map(self._codec.encode, change.events),
         ]
         keys = [
@@ -184,6 +205,7 @@ class Records:
             _WAITING,
             _RUNNING,
             *self._of_job(after.tenant_id, job.job_id),
+            *_sizes_of(after.tenant_id),
         ]
         with _answering():
             return Outcome(await self._commit(keys=keys, args=args))
@@ -323,6 +345,15 @@ class Records:
     def _of_job(self, tenant_id: str, job_id: str) -> list[str]:
         record = _of_record(tenant_id, job_id)
         return [record, self._log.key(tenant_id, job_id), record.replace(":record", ":items")]
+
+
+def _adds(change: Change) -> bool:
+    """Return whether a change keeps more than a word: an item or a result."""
+    return bool(change.item_key) or change.after.job.state is JobState.SUCCEEDED
+
+
+def _sizes_of(tenant_id: str) -> tuple[str, str]:
+    return _of_tenant(tenant_id, "sizes"), _of_tenant(tenant_id, "ends")
 
 
 def _place(record: Record) -> str:

@@ -586,3 +586,17 @@ async def test_a_job_that_names_its_scope_in_its_input_alone_has_that_scope(
     assert (await http.get(path)).status_code == 200
     assert (await http.get(path, headers=as_("clerk"))).status_code == 404
     assert (await http.get("/v1/jobs", headers=as_("clerk"))).json()["jobs"] == []
+
+
+async def test_a_tenant_whose_jobs_hold_too_much_is_told_so(
+    nothing: Connection, redis_url: str, no_blocking: BlockBuster
+) -> None:
+    async with (
+        jobs_running(redis_url, no_blocking, workers=0, server={"tenant_bytes": 10}) as full,
+        edge_before(nothing, jobs=full.client) as http,
+    ):
+        refused = await http.post("/v1/jobs", json=STEPS)
+    problem = refused.json()
+    assert (refused.status_code, problem["reason"]) == (429, "JOBS_FULL")
+    assert "hold as many bytes as they may" in problem["detail"]
+    assert refused.headers["retry-after"] == "60"

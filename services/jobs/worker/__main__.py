@@ -43,7 +43,8 @@ async def build(
     async with AsyncExitStack() as stack:
         redis = open_redis(config.redis_url, timeout_s=_REDIS_TIMEOUT_S)
         stack.push_async_callback(redis.aclose)
-        records = Records(redis, Codec(encode_event, decode_event))
+        codec = Codec(encode_event, decode_event)
+        records = Records(redis, codec, tenant_bytes=config.tenant_bytes)
         tickets = await stack.enter_async_context(Tickets.open(config.redis_url))
         parts = Parts(records, await _connect(config, stack), _terms(config))
         room = Room(config.concurrency, config.tenant_concurrency, config.lease_s)

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from libs.config import ServiceConfig
 from libs.redislink import OneRedisUrl
+from services.jobs.config import TENANT_BYTES
 
 
 class WorkerConfig(ServiceConfig, env_prefix="JOBS_WORKER_"):
@@ -24,6 +25,11 @@ class WorkerConfig(ServiceConfig, env_prefix="JOBS_WORKER_"):
     concurrency: int = Field(8, ge=1, le=1000, description="jobs that are done at once")
     tenant_concurrency: int = Field(
         6, ge=1, le=1000, description="of these, how many may be one tenant's"
+    )
+    tenant_bytes: int = Field(
+        TENANT_BYTES,
+        ge=1,
+        description="as JOBS_TENANT_BYTES: what does not fit is tried again, and fails at last",
     )
     lease_s: float = Field(
         5.0,

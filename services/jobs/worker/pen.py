@@ -9,7 +9,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from libs.errors import DependencyUnavailableError, FencedError, JobNotFoundError
+from libs.errors import (
+    DependencyUnavailableError,
+    FencedError,
+    JobNotFoundError,
+    JobsFullError,
+)
 from services.jobs.kinds import Meter
 from services.jobs.record import Change, Record
 from services.jobs.records import Outcome, Records
@@ -72,6 +77,7 @@ class Pen:
         Raises:
             FencedError: the job is another attempt's by now, or has ended.
             JobNotFoundError: it has expired, or Redis has lost it.
+            JobsFullError: the tenant's jobs may hold no more than they do.
         """
         async with self._turn:
             try:
@@ -103,6 +109,8 @@ class Pen:
                 return
             if outcome is Outcome.THERE_ALREADY:
                 return
+            if outcome is Outcome.NO_ROOM:
+                raise JobsFullError("the tenant's jobs hold as many bytes as they may")
 
     def _metered(self) -> Record:
         """Return the job with what was spent on it by now."""

@@ -96,8 +96,9 @@ class JobsServiceServicer:
         scope give the same job, for as long as that is kept. Fails with `ALREADY_EXISTS`
         (`IDEMPOTENCY_KEY_REUSED`) if the key was used for something else, and with
         `RESOURCE_EXHAUSTED` (`OVERLOADED`, with `RetryInfo`) if too many jobs of the
-        tenant are not finished. An input that its kind does not accept is told by
-        `input.<field>`.
+        tenant are not finished, and (`JOBS_FULL`, with `RetryInfo`) if the tenant's jobs,
+        those that have ended as well, hold as many bytes as they may. An input that its
+        kind does not accept is told by `input.<field>`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -33,8 +33,9 @@ class JobsServiceStub:
     scope give the same job, for as long as that is kept. Fails with `ALREADY_EXISTS`
     (`IDEMPOTENCY_KEY_REUSED`) if the key was used for something else, and with
     `RESOURCE_EXHAUSTED` (`OVERLOADED`, with `RetryInfo`) if too many jobs of the
-    tenant are not finished. An input that its kind does not accept is told by
-    `input.<field>`.
+    tenant are not finished, and (`JOBS_FULL`, with `RetryInfo`) if the tenant's jobs,
+    those that have ended as well, hold as many bytes as they may. An input that its
+    kind does not accept is told by `input.<field>`.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]
     """Returns a job; at once, or once it has changed."""
@@ -81,8 +82,9 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         scope give the same job, for as long as that is kept. Fails with `ALREADY_EXISTS`
         (`IDEMPOTENCY_KEY_REUSED`) if the key was used for something else, and with
         `RESOURCE_EXHAUSTED` (`OVERLOADED`, with `RetryInfo`) if too many jobs of the
-        tenant are not finished. An input that its kind does not accept is told by
-        `input.<field>`.
+        tenant are not finished, and (`JOBS_FULL`, with `RetryInfo`) if the tenant's jobs,
+        those that have ended as well, hold as many bytes as they may. An input that its
+        kind does not accept is told by `input.<field>`.
         """
 
     @_abc_1.abstractmethod
