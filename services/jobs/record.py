@@ -43,6 +43,7 @@ class Record:
         traceparent: of the request that submitted it; empty if it was not traced.
         item_bytes: what its items take.
         retried_as: the job that tries this dead letter again; empty if none does.
+        is_suspect: True if its worker has died, and no attempt has ended by itself since.
     """
 
     tenant_id: str
@@ -54,6 +55,7 @@ class Record:
     traceparent: str = ""
     item_bytes: int = 0
     retried_as: str = ""
+    is_suspect: bool = False
 
     @property
     def name(self) -> str:
@@ -103,9 +105,15 @@ def began(record: Record, *, owner: str, trace_id: str, now_s: float) -> Change:
 
 
 def lost(record: Record) -> Record:
-    """Return the record of a job whose worker has died, which counts as a failure."""
+    """Return the record of a job whose worker has died, with all that it did.
+
+    Which of its jobs has killed it nobody knows, so each becomes a suspect, and none is blamed. A
+    worker does one suspect at a time: if it dies again, that one is to blame, and only that.
+    """
     error = JobError("WORKER_LOST", "the worker that tried it has died")
-    return replace(record, job=replace(record.job, error=error), failures=record.failures + 1)
+    failures = record.failures + record.is_suspect
+    job = replace(record.job, error=error)
+    return replace(record, job=job, failures=failures, is_suspect=True)
 
 
 def went_on(record: Record, attempt: int, progress: JobProgress, now_s: float) -> Change | None:
@@ -164,8 +172,15 @@ def postponed(
     """
     _check(record, attempt)
     job = replace(record.job, state=JobState.QUEUED, error=error)
-    failures = record.failures + (error is not None)
-    after = replace(record, job=job, failures=failures, owner="", due_s=due_s)
+    has_failed = error is not None
+    after = replace(
+        record,
+        job=job,
+        failures=record.failures + has_failed,
+        owner="",
+        due_s=due_s,
+        is_suspect=record.is_suspect and not has_failed,
+    )
     return _told(record, after, now_s)
 
 

@@ -28,7 +28,7 @@ from libs.values.jobs import (
 )
 from services.jobs.servicer import decode_event
 from tests.support.job_service import Jobs, jobs_running, told
-from tests.support.job_worker import WorkerProcess, workers
+from tests.support.job_worker import BLAMING, FENCED, UNFENCED, WorkerProcess, workers
 from tests.support.waiting import until
 
 TENANT = "acme"
@@ -95,16 +95,16 @@ async def test_a_job_whose_worker_is_killed_is_done_by_another(
                 assert last.job.state is JobState.SUCCEEDED
 
 
-@pytest.mark.parametrize("fenced", [True, pytest.param(False, marks=pytest.mark.prove)])
+@pytest.mark.parametrize("mode", [FENCED, pytest.param(UNFENCED, marks=pytest.mark.prove)])
 async def test_a_worker_that_was_taken_for_dead_writes_nothing_more(
-    redis_url: str, no_blocking: BlockBuster, *, fenced: bool
+    redis_url: str, no_blocking: BlockBuster, mode: str
 ) -> None:
     async with jobs_running(redis_url, no_blocking, workers=0) as jobs:
-        async with workers(redis_url, 1, fenced=fenced) as (frozen,):
+        async with workers(redis_url, 1, mode=mode) as (frozen,):
             job = await submit(jobs.client, count=8, pause_s=0.15)
             await begun(jobs.client, job)
             frozen.freeze()
-            async with workers(redis_url, 1, fenced=fenced):
+            async with workers(redis_url, 1, mode=mode):
                 await taken_over(jobs, job)
                 frozen.thaw()
                 await told(jobs.client, TENANT, job.job_id)
@@ -112,7 +112,7 @@ async def test_a_worker_that_was_taken_for_dead_writes_nothing_more(
                 await asyncio.sleep(1.5)
     found = faults(await written(redis_url, job.job_id), 8)
     # Without a fence both of them end the job.
-    assert bool(found) is not fenced, found
+    assert bool(found) is (mode == UNFENCED), found
 
 
 async def taken_over(jobs: Jobs, job: Job) -> None:
@@ -128,14 +128,59 @@ async def test_a_job_that_kills_its_workers_becomes_a_dead_letter(
 ) -> None:
     async with jobs_running(redis_url, no_blocking, workers=0) as jobs:
         job = await submit(jobs.client, count=100, pause_s=0.2)
-        async with workers(redis_url, 1) as (first,):
+        async with workers(redis_url, 1, attempt_count=1) as (worker,):
             await begun(jobs.client, job)
-            await first.kill()
-        async with workers(redis_url, 1, attempt_count=1):
+            await worker.kill()
+            await worker.start()
+            await taken_over(jobs, job)
+            await worker.kill()
+            await worker.start()
             last = (await told(jobs.client, TENANT, job.job_id))[-1].event
     assert isinstance(last, JobCompleted)
     assert last.job.error is not None
     assert (last.job.error.reason, last.job.dead_letter) == ("WORKER_LOST", True)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("mode", [FENCED, BLAMING])
+async def test_a_job_that_kills_its_workers_takes_no_other_job_along(
+    redis_url: str, no_blocking: BlockBuster, mode: str
+) -> None:
+    async with jobs_running(redis_url, no_blocking, workers=0) as jobs:
+        async with workers(redis_url, 1, attempt_count=2, mode=mode) as (worker,):
+            restarting = asyncio.create_task(restarted(worker))
+            beside = [await submit(jobs.client, count=15, pause_s=0.1) for _ in range(4)]
+            for job in beside:
+                await begun(jobs.client, job)
+            poison = await submit(jobs.client, count=1, kills=True)
+            last = [(await told(jobs.client, TENANT, job.job_id))[-1].event for job in beside]
+            dead = (await told(jobs.client, TENANT, poison.job_id))[-1].event
+            deaths = await stopped(restarting)
+    assert isinstance(dead, JobCompleted)
+    assert dead.job.error is not None
+    assert (dead.job.error.reason, dead.job.dead_letter) == ("WORKER_LOST", True)
+    states = Counter(each.job.state.name for each in last if isinstance(each, JobCompleted))
+    print(f"a job that kills its workers ({mode}): {deaths} deaths, beside it {dict(states)}")
+    # One death that accuses nobody, and as many as a job may fail.
+    assert (states == {"SUCCEEDED": 4} and deaths == 3) is (mode == FENCED)
+
+
+async def restarted(worker: WorkerProcess) -> int:
+    """Start a worker again whenever it has ended, until cancelled; return how often."""
+    count = 0
+    while True:
+        try:
+            await worker.has_ended()
+        except asyncio.CancelledError:
+            return count
+        count += 1
+        await worker.kill()
+        await worker.start()
+
+
+async def stopped(restarting: asyncio.Task[int]) -> int:
+    restarting.cancel()
+    return await restarting
 
 
 @pytest.mark.prove

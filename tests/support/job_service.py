@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,6 +43,7 @@ class Steps(JobInput):
     result_bytes: int = Field(0, ge=0)
     tokens: int = Field(0, ge=0)
     scope: str | None = None
+    kills: bool = False
 
 
 def _failure(reason: str) -> Exception:
@@ -80,6 +83,8 @@ def kinds_for(watched: Watched) -> Mapping[str, Kind[Any]]:
                 continue
             watched.steps.append((task.job_id, task.attempt, step))
             await asyncio.sleep(given.pause_s)
+            if given.kills:
+                os.kill(os.getpid(), signal.SIGKILL)
             task.meter.add(Usage(output_tokens=given.tokens))
             await teller.item(key, {"step": step})
             done = given.count - step if given.backwards else step + 1

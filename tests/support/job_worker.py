@@ -10,23 +10,31 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from services.jobs import record
 from services.jobs.records import Records
+from services.jobs.worker import attempts
 from tests.support.faults.processes import freeze, thaw
 from tests.support.job_service import HASTY, Watched, kinds_for, work
 
-FENCED, UNFENCED = "fenced", "unfenced"
+FENCED, UNFENCED, BLAMING = "fenced", "unfenced", "blaming"
 
 
 class WorkerProcess:
     """One worker in a process of its own."""
 
-    def __init__(self, redis_url: str, *, fenced: bool = True, **settings: Any) -> None:
-        """Do jobs of the Redis at `redis_url`; `fenced` False takes its fence away."""
+    def __init__(self, redis_url: str, *, mode: str = FENCED, **settings: Any) -> None:
+        """Do jobs of the Redis at `redis_url`.
+
+        Args:
+            redis_url: where the jobs are.
+            mode: `UNFENCED` takes its fence away, `BLAMING` has all jobs of a dead worker count
+                as failed.
+            **settings: of the worker.
+        """
         told = json.dumps(HASTY | settings | {"redis_url": redis_url})
-        mode = FENCED if fenced else UNFENCED
         self._command = [sys.executable, "-m", "tests.support.job_worker", told, mode]
         self._process: asyncio.subprocess.Process | None = None
 
@@ -48,6 +56,11 @@ class WorkerProcess:
 
     def thaw(self) -> None:
         thaw(self.pid)
+
+    async def has_ended(self) -> None:
+        """Wait until it has ended by itself."""
+        assert self._process is not None
+        await self._process.wait()
 
     async def kill(self) -> None:
         """End it at once, frozen or not, and wait until it is gone."""
@@ -75,6 +88,8 @@ async def _serve(told: str, mode: str) -> None:
     settings = json.loads(told)
     if mode == UNFENCED:
         _take_fence_away()
+    if mode == BLAMING:
+        _blame_all()
     async with work(settings.pop("redis_url"), kinds_for(Watched()), **settings):
         print("ready", flush=True)
         await asyncio.Event().wait()
@@ -88,6 +103,16 @@ def _take_fence_away() -> None:
 
     record._check = lambda *_: None  # noqa: SLF001
     Records.beat = beat  # type: ignore[method-assign,assignment]
+
+
+def _blame_all() -> None:
+    """Let a death count for every job of the worker: what suspicion is there to prevent."""
+    lost = attempts.lost
+
+    def blamed(one: record.Record) -> record.Record:
+        return replace(lost(one), failures=one.failures + 1, is_suspect=False)
+
+    attempts.lost = blamed
 
 
 if __name__ == "__main__":

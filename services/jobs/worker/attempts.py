@@ -29,6 +29,8 @@ BEAT_SHARE, SILENT_SHARE, LOOK_SHARE = 0.1, 0.5, 0.4
 # Tickets of a tenant who has its share come back ten times a second, all together.
 _COME_BACK_S = 0.1
 _LONGEST_COME_BACK_S = 10.0
+# Those of a suspect come back as if so many waited: after half a second, about.
+_SUSPECT_COUNT = 5
 # A kind that this worker does not know may be known to a newer one.
 _UNKNOWN_AGAIN_S = 5.0
 _EARLY_S = 0.05
@@ -71,6 +73,8 @@ class Attempts:
         self._clock = parts.clock
         self._running: dict[str, tuple[Attempt, asyncio.Task[None]]] = {}
         self._of_tenant: Counter[str] = Counter()
+        # Jobs whose worker has died before. One at a time: of two, nobody would know which it was.
+        self._suspects: set[str] = set()
         self._beginning = 0
         self._look = asyncio.Event()
         self._is_closing = False
@@ -109,6 +113,9 @@ class Attempts:
             record = await self._wanted(tenant_id, job_id)
             if record is not None and record.name in self._running:
                 # Another ticket of the job was looked at at the same time.
+                record = None
+            if record is not None and record.is_suspect and self._suspects:
+                await self._put_back(tenant_id, job_id, _come_back_s(_SUSPECT_COUNT))
                 record = None
         finally:
             if record is None:
@@ -161,6 +168,8 @@ class Attempts:
         attempt = Attempt(record, kind, self._parts)
         task = asyncio.create_task(self._run(attempt))
         self._running[record.name] = attempt, task
+        if record.is_suspect:
+            self._suspects.add(record.name)
         # Its ticket is still out, and would count beside it.
         self._beginning += 1
         try:
@@ -177,6 +186,7 @@ class Attempts:
             _LOG.exception("the attempt at %s broke", record.name)
         finally:
             del self._running[record.name]
+            self._suspects.discard(record.name)
             self._of_tenant[record.tenant_id] -= 1
             self._make_room()
         if attempt.due_s is not None:

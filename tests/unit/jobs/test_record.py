@@ -108,7 +108,9 @@ def test_a_result_is_in_the_last_event_alone() -> None:
 def test_who_ends_without_blame_has_not_failed() -> None:
     assert postponed(running(), 1, None, due_s=NOW_S, now_s=NOW_S).after.failures == 0
     assert postponed(running(), 1, WRONG, due_s=NOW_S, now_s=NOW_S).after.failures == 1
-    assert lost(running()).failures == 1
+    suspect = lost(running())
+    assert (suspect.failures, suspect.is_suspect) == (0, True)
+    assert lost(suspect).failures == 1
 
 
 def test_a_job_that_has_ended_is_kept_for_its_time() -> None:
@@ -127,3 +129,11 @@ def test_a_dead_letter_that_is_tried_again_is_none_any_more() -> None:
 @given(st.integers(-5, 10**12), st.integers(-5, 10**12))
 def test_a_part_is_always_between_nothing_and_all(done: int, total: int) -> None:
     assert 0 <= percent_of(done, total) <= 100
+
+
+def test_who_ends_an_attempt_by_itself_is_no_suspect_any_more() -> None:
+    again = began(lost(running()), owner="other", trace_id="", now_s=NOW_S).after
+    assert again.is_suspect
+    assert not postponed(again, 2, WRONG, due_s=NOW_S, now_s=NOW_S).after.is_suspect
+    # Who is only given back has not shown anything.
+    assert postponed(again, 2, None, due_s=NOW_S, now_s=NOW_S).after.is_suspect
