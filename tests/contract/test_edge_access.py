@@ -16,7 +16,7 @@ import pytest
 
 from libs.server.testing import serving
 from services.edge.access.keys import digest_of, make_key
-from tests.contract.test_edge import ASK, SSE, Orchestrator, events_of
+from tests.support.answering_edge import ASK, SSE, Orchestrator, events_of
 from tests.support.edge_process import edge_process
 
 ALL_KEY, ALL_ID = make_key()
