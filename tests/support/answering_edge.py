@@ -21,9 +21,7 @@ from hasten.answer.v1.answer_service_pb2_grpc import (
 from libs.clients import Connection
 from libs.clients.answer import AnswerClient
 from libs.clients.health import HealthClient
-from libs.errors import (
-    MeshError,
-)
+from libs.errors import MeshError
 from libs.values import (
     Account,
     AnswerEvent,

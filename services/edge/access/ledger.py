@@ -66,18 +66,24 @@ for index, span in ipairs({60, 86400}) do
   redis.call('EXPIRE', key, 2 * span)
 end
 """
-# KEYS: tabs by the ms from which on somebody may look. ARGV: how many at most, ms until the next
-# look. Returns the tabs.
+# KEYS: tabs by the ms from which on somebody may look, how often each was looked at. ARGV: how
+# many at most, ms until the second look, ms between two at most. Returns the tabs.
 _DUE = """
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local found = redis.call('ZRANGE', KEYS[1], '-inf', now_ms, 'BYSCORE', 'LIMIT', 0, ARGV[1])
-for _, tab in ipairs(found) do redis.call('ZADD', KEYS[1], now_ms + ARGV[2], tab) end
+for _, tab in ipairs(found) do
+  local looks = redis.call('HINCRBY', KEYS[2], tab, 1)
+  local wait_ms = math.min(ARGV[3], ARGV[2] * 2 ^ (looks - 1))
+  redis.call('ZADD', KEYS[1], now_ms + wait_ms, tab)
+end
 return found
 """
-_TABS = "hasten:quota:tabs"
+_TABS = ("hasten:quota:{tabs}:due", "hasten:quota:{tabs}:looks")
 _MOST_DUE = 100
-_LOOK_AGAIN_S = 2.0
+# A job is looked at after so long, and then after twice as long each time: seldom, if it takes
+# long, and its end is seen at most half as late as it took.
+_LOOK_AGAIN_S, _LOOK_AT_LAST_S = 0.5, 60.0
 CAUSES = ("", "requests_per_minute", "streams", "tokens_per_minute", "tokens_per_day")
 """What may stand in the way, in the order of the script's numbers."""
 
@@ -158,17 +164,21 @@ class SharedLedger:
 
     async def owe(self, tab: Tab) -> bool:
         """Note a job that is to be paid for."""
-        await self._redis.zadd(_TABS, {tab.to_json(): 0}, nx=True)
+        await self._redis.zadd(_TABS[0], {tab.to_json(): 0}, nx=True)
         return True
 
     async def due(self) -> list[Tab]:
         """Return jobs that nobody looks at now; they are the caller's to look at for a while."""
-        args = [_MOST_DUE, int(_LOOK_AGAIN_S * 1000)]
-        return [Tab.from_json(each) for each in await self._due(keys=[_TABS], args=args)]
+        args = [_MOST_DUE, int(_LOOK_AGAIN_S * 1000), int(_LOOK_AT_LAST_S * 1000)]
+        return [Tab.from_json(each) for each in await self._due(keys=_TABS, args=args)]
 
     async def settle(self, tab: Tab) -> bool:
         """Strike a job off; False if somebody else has."""
-        return bool(await self._redis.zrem(_TABS, tab.to_json()))
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.zrem(_TABS[0], tab.to_json())
+            pipeline.hdel(_TABS[1], tab.to_json())
+            is_ours, _ = await pipeline.execute()
+        return bool(is_ours)
 
 
 @dataclass(slots=True)
@@ -192,7 +202,7 @@ class LocalLedger:
         """Count by `clock`, seconds that only go forward."""
         self._clock = clock
         self._owners: dict[str, _Owner] = {}
-        self._tabs: dict[Tab, float] = {}
+        self._tabs: dict[Tab, tuple[float, float]] = {}
 
     async def take(self, owner: str, quota: Quota, lease: str) -> Taken:
         """Count a request, and a stream if it has a `lease`; if it may not be, count nothing."""
@@ -236,14 +246,16 @@ class LocalLedger:
 
     async def owe(self, tab: Tab) -> bool:
         """Note a job that is to be paid for."""
-        self._tabs[tab] = self._clock()
+        self._tabs.setdefault(tab, (self._clock(), _LOOK_AGAIN_S))
         return True
 
     async def due(self) -> list[Tab]:
         """Return jobs that are to be looked at again."""
         now_s = self._clock()
-        found = [tab for tab, at_s in self._tabs.items() if at_s <= now_s][:_MOST_DUE]
-        self._tabs |= dict.fromkeys(found, now_s + _LOOK_AGAIN_S)
+        found = [tab for tab, (at_s, _) in self._tabs.items() if at_s <= now_s][:_MOST_DUE]
+        for tab in found:
+            wait_s = self._tabs[tab][1]
+            self._tabs[tab] = now_s + wait_s, min(2 * wait_s, _LOOK_AT_LAST_S)
         return found
 
     async def settle(self, tab: Tab) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from libs.clients.jobs import JobsClient
 from libs.errors import JobNotFoundError, MeshError
@@ -10,6 +11,7 @@ from libs.values.jobs import Job
 from services.edge.access.quotas import Quotas
 from services.edge.access.tab import Tab
 
+_LOG = logging.getLogger(__name__)
 _LOOK_EVERY_S = 1.0
 _CALL_S = 10.0
 
@@ -34,8 +36,11 @@ class Charging:
         """Charge for what ends, until cancelled."""
         while True:
             await asyncio.sleep(self._look_every_s)
-            for tab in await self._quotas.due():
-                await self._look(tab)
+            try:
+                for tab in await self._quotas.due():
+                    await self._look(tab)
+            except Exception:  # noqa: BLE001 - the outer edge of a task, and it is logged
+                _LOG.exception("jobs are not charged for now")
 
     async def _look(self, tab: Tab) -> None:
         try:

@@ -95,8 +95,13 @@ class Desk:
 
         task = asyncio.create_task(take_on())
         self._taking_on.add(task)
-        task.add_done_callback(self._taking_on.discard)
+        task.add_done_callback(self._taken)
         return await asyncio.shield(task)
+
+    def _taken(self, task: asyncio.Task[Submitted]) -> None:
+        self._taking_on.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever hung up does not hear of it
 
     async def _submit(self, submission: Submission) -> Submitted:
         return await self.client.submit(submission, limit_s=CALL_S)

@@ -12,10 +12,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from libs.clients import Connection
 from libs.clients.answer import AnswerClient
 from libs.server.testing import serving
-from tests.support.answering_edge import (
-    Orchestrator,
-    edge,
-)
+from tests.support.answering_edge import Orchestrator, edge
 
 
 @pytest.fixture

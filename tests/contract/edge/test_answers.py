@@ -20,14 +20,7 @@ from libs.values import (
     TextDelta,
     Verdict,
 )
-from tests.support.answering_edge import (
-    ASK,
-    CITATION,
-    COMPLETED,
-    PLAN,
-    WHOLE,
-    Orchestrator,
-)
+from tests.support.answering_edge import ASK, CITATION, COMPLETED, PLAN, WHOLE, Orchestrator
 
 
 async def test_an_answer_is_one_json_object(http: httpx.AsyncClient) -> None:

@@ -24,19 +24,8 @@ from libs.errors import (
     UnauthenticatedError,
     UnreachableError,
 )
-from libs.values import (
-    TextDelta,
-)
-from tests.support.answering_edge import (
-    ASK,
-    PACE,
-    PLAN,
-    RULES,
-    SSE,
-    Orchestrator,
-    edge,
-    events_of,
-)
+from libs.values import TextDelta
+from tests.support.answering_edge import ASK, PACE, PLAN, RULES, SSE, Orchestrator, edge, events_of
 
 ERRORS = [
     (InvalidFieldError("question", "must be at most 8000 characters"), 400, "question"),

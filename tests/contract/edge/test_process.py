@@ -18,16 +18,8 @@ import pytest
 
 from libs.clients.answer import AnswerClient
 from libs.server.testing import serving
-from libs.values import (
-    Question,
-    TextDelta,
-)
-from tests.support.answering_edge import (
-    ASK,
-    SSE,
-    Orchestrator,
-    events_of,
-)
+from libs.values import Question, TextDelta
+from tests.support.answering_edge import ASK, SSE, Orchestrator, events_of
 
 
 async def listens(port: int) -> bool:

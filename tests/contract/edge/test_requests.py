@@ -11,11 +11,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2
 
 from libs.clients.answer import AnswerClient
-from tests.support.answering_edge import (
-    ASK,
-    SSE,
-    Orchestrator,
-)
+from tests.support.answering_edge import ASK, SSE, Orchestrator
 
 REFUSED = [
     (b"{", 400, "INVALID_JSON", ""),

@@ -10,11 +10,7 @@ import httpx
 import pytest
 
 from libs.clients import Connection
-from libs.values import (
-    GoAway,
-    Revised,
-    TextDelta,
-)
+from libs.values import GoAway, Revised, TextDelta
 from tests.support.answering_edge import (
     ASK,
     COMPLETED,
