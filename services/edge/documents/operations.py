@@ -72,9 +72,9 @@ class Documents:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return what this can do."""
-        made = Reply("The collection was made.", {JSON: _MADE})
-        there = Reply("The collection was there.", {JSON: _MADE})
-        looked = Reply("What there is to say of it.", {JSON: _LOOKED_AT})
+        return (*self._of_documents(), *self._of_collections())
+
+    def _of_documents(self) -> tuple[Operation, ...]:
         return (
             Operation(
                 "GET",
@@ -112,6 +112,13 @@ class Documents:
                 parameters=(_DOCUMENT, _IN),
                 refusals=(404,),
             ),
+        )
+
+    def _of_collections(self) -> tuple[Operation, ...]:
+        made = Reply("The collection was made.", {JSON: _MADE})
+        there = Reply("The collection was there.", {JSON: _MADE})
+        looked = Reply("What there is to say of it.", {JSON: _LOOKED_AT})
+        return (
             self._of_collection(
                 "GET", "getCollection", "Look at a collection.", self._look, _READ, {200: looked}
             ),

@@ -96,8 +96,10 @@ class Jobs:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return what this can do."""
+        return (self._submitting(), *self._looking(), *self._changing())
+
+    def _looking(self) -> tuple[Operation, ...]:
         return (
-            self._submitting(),
             _operation(
                 "GET",
                 PATH,
@@ -119,6 +121,23 @@ class Jobs:
                 is_held=_says_wait,
             ),
             _operation(
+                "GET",
+                f"{_JOB_PATH}/events",
+                "followJob",
+                "Follow a job, from any event on.",
+                self._events,
+                {
+                    200: Reply("The events after that one.", {sse.MEDIA_TYPE: sse.SCHEMA}),
+                    204: Reply("The last event was seen: there is no more."),
+                },
+                parameters=(_JOB, AFTER, LAST_EVENT_ID),
+                forms=(sse.MEDIA_TYPE,),
+            ),
+        )
+
+    def _changing(self) -> tuple[Operation, ...]:
+        return (
+            _operation(
                 "DELETE",
                 _JOB_PATH,
                 "cancelJob",
@@ -134,19 +153,6 @@ class Jobs:
                 self._retry,
                 {202: Reply("The new job.", _SHOWN, _LINKED)},
                 refusals=(404, 409),
-            ),
-            _operation(
-                "GET",
-                f"{_JOB_PATH}/events",
-                "followJob",
-                "Follow a job, from any event on.",
-                self._events,
-                {
-                    200: Reply("The events after that one.", {sse.MEDIA_TYPE: sse.SCHEMA}),
-                    204: Reply("The last event was seen: there is no more."),
-                },
-                parameters=(_JOB, AFTER, LAST_EVENT_ID),
-                forms=(sse.MEDIA_TYPE,),
             ),
         )
 
