@@ -13,10 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from libs.errors import InvalidFieldError
+from libs.screening import BadFormError, screen
 from libs.values.jobs import MAX_INPUT_BYTES, Submission
 from services.jobs.kinds import Kind
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_PLACES = re.compile(r"[a-z0-9_]+")
 _PART = re.compile(r"[a-z0-9_]+")
 _KEY = re.compile(r"[!-~]{1,128}")
 _LEAST_TTL_S, _MOST_TTL_S = 1.0, 30 * 86_400.0
@@ -78,11 +80,15 @@ def check_name(name: str, field: str) -> None:
 
 def _check_input(submission: Submission, kind: Kind[Any]) -> Checked:
     try:
+        screen(kind.input, submission.input)
         given = kind.input.model_validate_json(submission.input)
         scope = submission.scope or getattr(given, "scope", None) or ""
         return Checked(_digest(submission), scope)
     except ValidationError as error:
         raise _refusal(error) from error
+    except BadFormError as error:
+        place = ".".join(["input", *_PLACES.findall(error.field)])
+        raise InvalidFieldError(place, str(error)) from error
     except RecursionError as error:
         raise InvalidFieldError("input", "is nested too deeply") from error
     except ValueError as error:  # not finite, or of thousands of digits

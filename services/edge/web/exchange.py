@@ -12,12 +12,12 @@ from pydantic_core import ErrorDetails
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.screening import BadFormError, NotJsonError, screen
 from services.edge.access.caller import Caller
 from services.edge.problem import Problem, ProblemError
 from services.edge.web.arrival import Patience
 from services.edge.web.presence import while_present
 from services.edge.web.request import JSON, check_content_type, read_body
-from services.edge.web.screening import LONG_BYTES, screen
 from services.edge.web.sse import EventStream
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -87,10 +87,13 @@ def validated(model: type[Body], raw: bytes) -> Body:
     Raises:
         ProblemError: it is not JSON, or not of that form; the problem names the field.
     """
-    if len(raw) > LONG_BYTES:
-        screen(model, raw)
     try:
+        screen(model, raw)
         return model.model_validate_json(raw)
+    except NotJsonError as error:
+        raise ProblemError(Problem(400, "INVALID_JSON", f"The body: {error}.")) from error
+    except BadFormError as error:
+        raise ProblemError(_bad_form(error)) from error
     except ValidationError as error:
         raise ProblemError(_problem(error.errors(include_input=False)[0])) from error
 
@@ -101,6 +104,12 @@ def json_response(
     """Return a response of JSON that no cache on the way keeps."""
     body = json.dumps(members, ensure_ascii=False).encode()
     return Response(body, status, {"Cache-Control": "no-store", **(headers or {})}, JSON)
+
+
+def _bad_form(error: BadFormError) -> Problem:
+    reason = "UNKNOWN_FIELD" if error.is_unknown else "INVALID_FIELD"
+    detail = f"{error.field}: {error}" if error.field else str(error)
+    return Problem(400, reason, detail, error.field)
 
 
 def _problem(error: ErrorDetails) -> Problem:
