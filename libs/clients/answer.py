@@ -53,14 +53,25 @@ class AnswerClient:
         after_sequence: int = 0,
         *,
         scopes: Iterable[str] = (),
+        passive: bool = False,
         limit_s: float | None = None,
     ) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
         """Follow a run from after an event on; leaving the block leaves the run alone.
 
-        A run that was asked in a scope is only there for who names it among `scopes`.
+        Args:
+            tenant_id: whose run it is.
+            run_id: the run.
+            after_sequence: the number of the last event that was seen.
+            scopes: a run that was asked in a scope is only there for who names it.
+            passive: True lets the run end when all others have left it.
+            limit_s: seconds that the call may take.
         """
         request = pb.WatchAnswerRequest(
-            tenant_id=tenant_id, run_id=run_id, after_sequence=after_sequence, scopes=scopes
+            tenant_id=tenant_id,
+            run_id=run_id,
+            after_sequence=after_sequence,
+            scopes=scopes,
+            passive=passive,
         )
         method = self._stub.WatchAnswer
         async with self._connection.stream(method, request, limit_s=limit_s) as batches:

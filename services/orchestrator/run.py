@@ -86,15 +86,17 @@ class Run:
         if self.task is not None:
             self.task.cancel()
 
-    async def read(self, after: int = 0) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+    async def read(
+        self, after: int = 0, *, passive: bool = False
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         """Yield events above `after` as they come, those that are ready together at once.
 
-        The last reader to leave cancels a run that is not resumable.
+        The last reader to leave cancels a run that is not resumable; passive ones do not count.
 
         Raises:
             MeshError: what the run failed with.
         """
-        self._reader_count += 1
+        self._reader_count += not passive
         try:
             while True:
                 changed = self._changed
@@ -110,8 +112,8 @@ class Run:
                 else:
                     await changed.wait()
         finally:
-            self._reader_count -= 1
-            if self.is_deserted:
+            self._reader_count -= not passive
+            if self.is_deserted and not passive:
                 self._desert()
 
     async def unlogged(self, gather_s: float) -> AsyncIterator[None]:

@@ -113,16 +113,25 @@ class Runs:
         return self._parts.courses.course(ladder, prior_of(policy.costs))
 
     async def watch(
-        self, reader: Reader, run_id: str, after: int
+        self, reader: Reader, run_id: str, after: int, *, passive: bool = False
     ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         """Yield a run's events above `after`, wherever it runs or ran.
+
+        Args:
+            reader: who reads.
+            run_id: the run.
+            after: the number of the last event that was seen.
+            passive: True lets the run end when all others have left it.
 
         Raises:
             RunNotFoundError: there is no such run that the reader may see.
             EventLogUnavailableError: the log does not answer.
         """
         run = await self._seen_by(reader, run_id)
-        events = self._follow(reader.tenant_id, run_id, after) if run is None else run.read(after)
+        if run is None:
+            events = self._follow(reader.tenant_id, run_id, after)
+        else:
+            events = run.read(after, passive=passive)
         async with aclosing(events) as batches:
             async for batch in batches:
                 yield batch

@@ -56,7 +56,9 @@ class OrchestratorServicer(AnswerServiceServicer):
         self, request: pb.WatchAnswerRequest, context: aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.WatchAnswerResponse]:
         check_run_id(request.run_id, request.after_sequence)
-        watched = self._runs.watch(_reader(request), request.run_id, request.after_sequence)
+        watched = self._runs.watch(
+            _reader(request), request.run_id, request.after_sequence, passive=request.passive
+        )
         async with aclosing(watched) as batches:
             async for batch in batches:
                 yield pb.WatchAnswerResponse(events=map(event_to, batch))

@@ -12,6 +12,8 @@ import pytest
 from blockbuster import BlockBuster
 
 from services.edge.access.caller import Caller
+from services.edge.access.quota import Plans, Quota
+from services.edge.access.quotas import Quotas
 from tests.support.corpus import FACTS, TENANT
 from tests.support.edges import SSE, Edge, Frames, frames_of, open_edge, text_of
 from tests.support.mesh import Mesh, Setting, open_mesh
@@ -107,6 +109,21 @@ async def test_a_run_that_is_not_resumable_ends_with_its_reader(
     async with open_edge(mesh.connections["orchestrator"], tenant=TENANT) as edge:
         await until_text(edge, ASK)
         await asyncio.wait_for(provider.until(1, "cancelled"), 10)
+
+
+async def test_a_run_that_its_reader_left_ends_although_it_is_waited_for_to_be_counted(
+    mesh: Mesh, provider: Provider
+) -> None:
+    provider.behave(words=500, gap="0.02")
+    quotas = Quotas(Plans(Quota(tokens_per_day=1)))
+    async with open_edge(mesh.connections["orchestrator"], tenant=TENANT, quotas=quotas) as edge:
+        await until_text(edge, ASK)
+        await asyncio.wait_for(provider.until(1, "cancelled"), 8)
+
+        async def is_refused() -> bool:
+            return (await edge.http.get("/v1/runs/of-nobody")).status_code == 429
+
+        await until(is_refused)
 
 
 async def test_a_resumable_run_is_ended_by_whoever_says_so(mesh: Mesh, provider: Provider) -> None:

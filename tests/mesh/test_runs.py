@@ -201,7 +201,9 @@ async def test_what_a_text_took_that_was_cut_is_told(
         if not is_left:
             assert await model_mesh.answers.stop(TENANT, run_of(seen))
             seen += [each async for each in events]
-    usage = (await watched(model_mesh.answers, run_of(seen))).completed.usage
+    run_id = run_of(seen)
+    async with model_mesh.answers.watch(TENANT, run_id, passive=True, limit_s=20) as events:
+        usage = Told(tuple([each async for each in events])).completed.usage
     assert usage is not None
     assert usage.input_tokens > 0
     assert 0 <= usage.output_tokens < 500

@@ -70,6 +70,8 @@ class Answering:
     ) -> None:
         self.pace = pace
         self._follower = Follower(client, clock)
+        # What is only counted must end as if nobody read it.
+        self._onlooker = Follower(client, clock, passive=True)
         self._metrics = metrics
         self._clock = clock
         self._quotas = quotas
@@ -164,7 +166,7 @@ class Answering:
         with suppress(MeshError, TimeoutError):
             async with (
                 asyncio.timeout(self.pace.max_deadline_s),
-                aclosing(self._follower.follow(caller.reader, seen.name, seen.last)) as events,
+                aclosing(self._onlooker.follow(caller.reader, seen.name, seen.last)) as events,
             ):
                 async for numbered in events:
                     if isinstance(numbered.event, Completed):

@@ -37,11 +37,15 @@ class Follower:
     Args:
         client: all replicas of the orchestrator.
         clock: seconds that only go forward.
+        passive: True keeps no run alive by reading it.
     """
 
-    def __init__(self, client: AnswerClient, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, client: AnswerClient, clock: Callable[[], float], *, passive: bool = False
+    ) -> None:
         self._client = client
         self._clock = clock
+        self._passive = passive
 
     async def ask(self, question: Question) -> Events:
         """Ask, and yield the events of the answer up to its last.
@@ -169,7 +173,12 @@ class Follower:
         self, reader: Reader, run_id: str, after: int = 0, limit_s: float | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[AnswerEvent]]:
         return self._client.watch(
-            reader.tenant_id, run_id, after, scopes=reader.scopes, limit_s=limit_s
+            reader.tenant_id,
+            run_id,
+            after,
+            scopes=reader.scopes,
+            passive=self._passive,
+            limit_s=limit_s,
         )
 
     async def _until_still(self, reading: asyncio.Task[None], seen: list[AnswerEvent]) -> None:

@@ -364,12 +364,17 @@ class WatchAnswerRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
+    PASSIVE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Required. The tenant that started the run."""
     run_id: _builtins.str
     """Required. The run, as `Plan.run_id` gave it."""
     after_sequence: _builtins.int
     """Optional. The last sequence number already seen; 0 starts at the beginning."""
+    passive: _builtins.bool
+    """Optional. True keeps nothing alive: a run that is not resumable ends when its other
+    readers have left, and this one is told so.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The access scopes of whoever reads; `*` is all of them. A run that was
@@ -383,10 +388,11 @@ class WatchAnswerRequest(_message.Message):
         run_id: _builtins.str = ...,
         after_sequence: _builtins.int = ...,
         scopes: _abc.Iterable[_builtins.str] | None = ...,
+        passive: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "run_id", b"run_id", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "passive", b"passive", "run_id", b"run_id", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
