@@ -8,11 +8,13 @@ takes the next token, and only the newest may append.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError, ResponseError
 
 from libs.errors import EventLogUnavailableError, FencedError, RunNotFoundError
@@ -119,7 +121,7 @@ class EventLog:
         return Writer(tenant_id, name, int(token))
 
     async def write(self, logs: Sequence[Whole]) -> list[FencedError | None]:
-        """Write new logs, each all or none, together in one round trip.
+        """Write new logs, each all or none, together: in one round trip but on a cluster.
 
         Returns:
             For each log why it was refused, or None: it is written.
@@ -127,20 +129,39 @@ class EventLog:
         Raises:
             EventLogUnavailableError: Redis does not answer; some may be written.
         """
+        # The pipeline of a cluster takes no scripts: there each log has a round trip of its own,
+        # all at a time.
+        together = self._one_by_one if isinstance(self._redis, RedisCluster) else self._at_once
         try:
-            # Left as a block, or a connection that failed within is never given back.
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for log in logs:
-                    keys = self._keys(log.tenant_id, log.name)
-                    args: list[int | bytes] = [self._ttl_ms, *log.events]
-                    await self._open_script(keys=keys, args=args, client=pipeline)
-                outcomes = await pipeline.execute(raise_on_error=False)
+            outcomes = await together(logs)
         except RedisError as error:
             raise _unavailable(error) from error
         return [
             FencedError(f"{log.name}: the log is not new") if isinstance(each, Exception) else None
             for log, each in zip(logs, outcomes, strict=True)
         ]
+
+    async def _at_once(self, logs: Sequence[Whole]) -> list[Any]:
+        # Left as a block, or a connection that failed within is never given back.
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for log in logs:
+                await self._open_script(**self._opening(log), client=pipeline)
+            found: list[Any] = await pipeline.execute(raise_on_error=False)
+            return found
+
+    async def _one_by_one(self, logs: Sequence[Whole]) -> list[Any]:
+        # Before several ask at a time: redis-py closes connections while it finds the nodes.
+        await self._redis.initialize()
+        calls = (self._open_script(**self._opening(log)) for log in logs)
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException) and not isinstance(each, ResponseError):
+                raise each
+        return found
+
+    def _opening(self, log: Whole) -> dict[str, Any]:
+        keys = self._keys(log.tenant_id, log.name)
+        return {"keys": keys, "args": [self._ttl_ms, *log.events]}
 
     async def append(self, writer: Writer, first_number: int, events: Sequence[bytes]) -> None:
         """Append events numbered from `first_number`, all or none.

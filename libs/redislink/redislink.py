@@ -62,12 +62,12 @@ def open_redis(url: str, *, timeout_s: float, most_connections: int = 100) -> Re
             together must share a hash tag. User and password are the server's.
         timeout_s: seconds to wait for a connection and for each answer; longer than
             any blocking read made over it.
-        most_connections: connections that may be open at once; each blocking read takes one
-            for as long as it lasts.
+        most_connections: connections that may be open at once, of a cluster to each node;
+            each blocking read takes one for as long as it lasts.
     """
     place = place_of(url)
     if place.kind == CLUSTER:
-        return _cluster(place, timeout_s)
+        return _cluster(place, timeout_s, most_connections)
     if place.kind == SENTINEL:
         return _behind_sentinels(place, timeout_s, most_connections)
     options = _options(timeout_s) | {"max_connections": most_connections}
@@ -118,9 +118,10 @@ def _behind_sentinels(place: Place, timeout_s: float, most_connections: int) -> 
     return master
 
 
-def _cluster(place: Place, timeout_s: float) -> Redis:
+def _cluster(place: Place, timeout_s: float, most_connections: int) -> Redis:
     nodes = [ClusterNode(host, port) for host, port in place.nodes]
     options = _options(timeout_s) | _login(place) | _QUIET
+    options["max_connections"] = most_connections
     # Not a `Redis`, but it has the commands that are used.
     cluster: Any = RedisCluster(startup_nodes=nodes, **options)
     return cluster  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from libs.config import ConfigError, ServiceConfig
-from libs.redislink import OneRedisUrl
+from libs.redislink import RedisUrl
 
 
 class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
@@ -18,10 +18,10 @@ class OrchestratorConfig(ServiceConfig, env_prefix="ORCHESTRATOR_"):
     adaptive_limit: bool = Field(
         False, description="let the limit on calls in flight follow how fast they are answered"
     )
-    redis_url: OneRedisUrl = Field(
+    redis_url: RedisUrl = Field(
         "redis://127.0.0.1:6379/0",
         description="Redis or Valkey that holds the event log: also "
-        "redis+sentinel://host:port,host:port/service/0",
+        "redis+sentinel://host:port,host:port/service/0 or redis+cluster://host:port,host:port",
     )
     cache_target: str = Field("127.0.0.1:50052", description="where the cache service is")
     embedding_target: str = Field("127.0.0.1:50053", description="where the embedding service is")

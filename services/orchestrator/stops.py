@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
 from libs.errors import EventLogUnavailableError
@@ -45,6 +46,9 @@ async def listen(redis: Any, name: str, heard: Callable[[bytes], object]) -> Non
     """Call `heard(data)` for each message of a Redis channel, until cancelled."""
     while True:
         try:
+            if isinstance(redis, RedisCluster):
+                # It finds the channel's node only once it knows the nodes.
+                await redis.initialize()
             async with redis.pubsub(ignore_subscribe_messages=True) as channel:
                 await channel.subscribe(name)
                 await _pass_on(channel, heard)

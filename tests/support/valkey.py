@@ -148,6 +148,45 @@ def clustered(directory: Path) -> Valkey:
     return server
 
 
+class Cluster:
+    """Three masters that share the slots, without copies."""
+
+    _COUNT, _SLOTS = 3, 16_384
+
+    def __init__(self, directory: Path) -> None:
+        self.nodes: list[Valkey] = []
+        self._buses: list[int] = []
+        for number in range(self._COUNT):
+            (directory / f"node-{number}").mkdir()
+            bus = free_port()
+            more = ("--cluster-enabled", "yes", "--cluster-port", str(bus))
+            self.nodes.append(Valkey(directory / f"node-{number}", *more))
+            self._buses.append(bus)
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://127.0.0.1:{self.nodes[0].port}"
+
+    def start(self) -> None:
+        for number, node in enumerate(self.nodes):
+            node.start()
+            first, after = (self._SLOTS * n // self._COUNT for n in (number, number + 1))
+            assert node.told(f"CLUSTER ADDSLOTSRANGE {first} {after - 1}").startswith("+OK")
+            assert node.told(f"CLUSTER SET-CONFIG-EPOCH {number + 1}").startswith("+OK")
+        for node, bus in zip(self.nodes[1:], self._buses[1:], strict=True):
+            assert self.nodes[0].told(f"CLUSTER MEET 127.0.0.1 {node.port} {bus}").startswith("+OK")
+        for node in self.nodes:
+            _wait_until("a cluster", lambda: self._is_whole(node))  # noqa: B023
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.kill()
+
+    def _is_whole(self, node: Valkey) -> bool:
+        info = node.told("CLUSTER INFO")
+        return "cluster_state:ok" in info and f"cluster_known_nodes:{self._COUNT}" in info
+
+
 def _wait_until(what: str, holds: Callable[[], bool]) -> None:
     end = time.monotonic() + 10
     while not holds():

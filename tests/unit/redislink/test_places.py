@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from libs.redislink.places import Place, place_of
 from services.cache.config import CacheConfig
-from services.orchestrator.config import OrchestratorConfig
+from services.jobs.config import JobsConfig
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_a_password_is_not_shown() -> None:
 
 def test_what_a_cluster_cannot_hold_is_refused_at_the_start() -> None:
     with pytest.raises(ValidationError, match="a cluster cannot hold this"):
-        OrchestratorConfig(redis_url="redis+cluster://a")
+        JobsConfig(redis_url="redis+cluster://a")
