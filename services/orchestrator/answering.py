@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -88,6 +89,11 @@ _MOST_RESERVE_S = 0.030
 LATE = "LATE"
 # What is said of a stored answer whose documents have changed.
 _OUTDATED = "miss:DOCUMENT_CHANGED"
+# What is said where there is none.
+_NOT_STORED = "miss:NOT_FOUND"
+# An answer that ended so long ago is in the cache, if it was to be kept; one that is not there
+# was removed: it is reported, say, and nobody may be given it any more.
+_STORED_WITHIN_S = 0.15
 # What is said of one that would do if there were no time for a better one.
 _LESSER = ("miss:BELOW_QUALITY", "miss:STALE")
 # Refusals of what could not be written in time.
@@ -145,6 +151,7 @@ class Answering:
         self._libraries = asked.libraries
         self._cited = Cited(NO_GROUND)
         self._exact_outcome = ""
+        self._looked_at_s = 0.0
         self._lookups = Lookups(self._ledger, asked.budget.clock, self._missed)
         most_s = min(_MOST_RESERVE_S, _RESERVE_SHARE * asked.budget.patience_s())
         self._deferral = Deferral(clients.jobs, asked.question, asked.policy, asked.model.tier)
@@ -272,8 +279,16 @@ class Answering:
             Offer(planned, in_s),
             needs,
             lambda: self._text_in_s(due_s),
-            is_outdated=self._exact_outcome == _OUTDATED,
+            missed_s=self._missed_s(),
         )
+
+    def _missed_s(self) -> float:
+        """Return how long ago an answer landed that the exact lookup would have found."""
+        if self._exact_outcome == _OUTDATED:
+            return 0.0
+        if self._exact_outcome != _NOT_STORED:
+            return math.inf
+        return self._budget.clock() - self._looked_at_s + _STORED_WITHIN_S
 
     def _text_in_s(self, due_s: float) -> float:
         """Return the seconds to the first text: as planned or, once that is past, at the latest."""
@@ -299,6 +314,7 @@ class Answering:
     async def _look_up_exact(self) -> None:
         """Give the exact lookup its head start; it goes on beside the rest if it needs more."""
         if self._question.cache_control.reads:
+            self._looked_at_s = self._budget.clock()
             limit_s = min(self._policy.lookup_limit_s, self._left_s())
             calling = self._hops.lookup(self._lookup(CacheLayer.EXACT), limit_s)
             await self._lookups.head_start(calling, self._policy.head_start_s)

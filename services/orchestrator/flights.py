@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -73,8 +74,8 @@ class Passenger:
         needs: what it needs of a leader.
         promise: tells the seconds from now in which its first text is due, for later.
         ended: a leader that it has followed to an end that is not its own.
-        is_outdated: True if the answer that is stored is outdated: one that has just landed
-            is the same.
+        missed_s: an answer that has landed this many seconds ago, or longer, is one that a
+            lookup of this run has missed or refused: it is stored no more, or it is outdated.
     """
 
     run: Run
@@ -82,7 +83,7 @@ class Passenger:
     needs: Offer
     promise: Callable[[], float]
     ended: str = ""
-    is_outdated: bool = False
+    missed_s: float = math.inf
 
 
 class Flight:
@@ -97,6 +98,7 @@ class Flight:
         self.leader: Passenger | None = None
         self.mirroring = False
         self.is_leased = False
+        self.landed_at_s = math.inf
         self._poked = asyncio.Event()
 
     @property
@@ -116,6 +118,10 @@ class Flight:
     def has_landed(self) -> bool:
         """True if its answer is whole, or broken off, already."""
         return self.source is not None and _end_of(self.source.events) is not None
+
+    def is_past(self, missed_s: float, now_s: float) -> bool:
+        """Return whether its answer landed `missed_s` ago or longer."""
+        return self.has_landed and (missed_s <= 0 or now_s - self.landed_at_s >= missed_s)
 
     def begin(self, source: Run, offer: Offer, at_s: float) -> None:
         """Note whom to follow, and what was promised at `at_s`."""
@@ -191,7 +197,7 @@ class Flights:
             passenger: who boards.
         """
         flight = self._here.get(name)
-        if flight is None or flight.is_over or (passenger.is_outdated and flight.has_landed):
+        if flight is None or flight.is_over or flight.is_past(passenger.missed_s, self._clock()):
             flight = self._here[name] = Flight(name)
             flight.claim = self._spawn(self._claim(flight, passenger))
         if flight.claim is not None and not flight.claim.done():
@@ -270,7 +276,7 @@ class Flights:
                 passenger.run.run_id,
                 passenger.offer,
                 ended=passenger.ended,
-                is_outdated=passenger.is_outdated,
+                missed_s=passenger.missed_s,
             )
         except EventLogUnavailableError:
             self._leave_redis_alone()
@@ -338,6 +344,7 @@ class Flights:
         Whoever missed in the cache just before the answer was stored finds it here.
         """
         source = flight.source
+        flight.landed_at_s = self._clock()
         if source is not None and _is_shared(source, flight.offer):
             asyncio.get_running_loop().call_later(self._lease_s, self._drop, flight)
             await self._tell_landed(flight, self._leases.land(flight.name, source.run_id))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from libs.errors import EventLogUnavailableError
 from libs.values import Quality
 from services.orchestrator.stops import listen
 
+# Longer than any lease: nothing has landed so long ago.
+_EVER_S = 86_400.0
 # KEYS: lease, readers. Each script begins with the time of Redis in ms.
 _NOW = """
 local time = redis.call('TIME')
@@ -56,11 +59,12 @@ local left = redis.call('ZCARD', KEYS[2])
 """
 # ARGV of all: run, replica, ms that a lease and a reader live, and what follows here.
 # ARGV: quality, ms to the first text, the flight's name, a run that is known to have ended,
-# 1 if an answer that has landed is outdated.
+# ms ago by which an answer must have landed to be of no use.
 _CLAIM = f"""{_NOW}{_LISTENERS}
 local held = redis.call('HMGET', KEYS[1], 'run', 'replica', 'quality', 'text_at', 'landed')
-local is_outdated = ARGV[8] == '1' and held[5] == '1'
-if held[1] and held[1] ~= ARGV[7] and not is_outdated and not is_dead() then
+local landed = tonumber(held[5] or 0)
+local is_past = landed > 0 and now - landed >= tonumber(ARGV[8])
+if held[1] and held[1] ~= ARGV[7] and not is_past and not is_dead() then
   {_READ_ON}
   redis.call('PUBLISH', 'hasten:flight:' .. held[2], ARGV[6])
   return {{held[1], held[3], string.format('%.0f', held[4] - now)}}
@@ -89,8 +93,10 @@ if redis.call('HGET', KEYS[1], 'run') ~= ARGV[1] or is_dead() then return -1 end
 {_READ_ON}
 return redis.call('PTTL', KEYS[1])
 """
-_LAND = """
-if redis.call('HGET', KEYS[1], 'run') == ARGV[1] then redis.call('HSET', KEYS[1], 'landed', 1) end
+_LAND = f"""{_NOW}
+if redis.call('HGET', KEYS[1], 'run') == ARGV[1] then
+  redis.call('HSET', KEYS[1], 'landed', string.format('%.0f', now))
+end
 return 0
 """
 # ARGV: the flight's name.
@@ -149,7 +155,7 @@ class Leases:
         offer: Offer,
         *,
         ended: str = "",
-        is_outdated: bool = False,
+        missed_s: float = math.inf,
     ) -> Held | None:
         """Take the lease and return None; or return who holds it, and be a reader of theirs.
 
@@ -158,14 +164,13 @@ class Leases:
             run_id: who would lead it.
             offer: what that run promises.
             ended: a run whose lease counts no more: its end was seen.
-            is_outdated: True has no lease count of a run whose answer is there already.
+            missed_s: the lease of a run whose answer is there for so long counts no more.
 
         Raises:
             EventLogUnavailableError: Redis does not answer.
         """
-        held = await self._call(
-            _CLAIM, name, run_id, *_promise(offer), name, ended, int(is_outdated)
-        )
+        missed_ms = int(min(missed_s, _EVER_S) * 1e3)
+        held = await self._call(_CLAIM, name, run_id, *_promise(offer), name, ended, missed_ms)
         if not held:
             return None
         holder, quality, in_ms = (bytes(each).decode() for each in held)

@@ -215,6 +215,26 @@ async def test_a_bad_shared_answer_is_removed_by_any_of_its_readers(
     assert await pair[1].report(TENANT, follower.run_id, Verdict.BAD)
 
 
+async def test_a_removed_answer_is_not_given_to_who_asks_next_although_it_has_just_landed(
+    mesh: Mesh,
+) -> None:
+    """Its flight stays a while for those who missed it just before it was stored."""
+    question = Question(TENANT, FACT.question)
+    stored = Question(TENANT, FACT.question, cache_control=CacheControl.ONLY_IF_CACHED)
+
+    async def is_stored() -> bool:
+        return (await mesh.ask(stored)).layer == "EXACT"
+
+    told = await mesh.ask(question)
+    await until(is_stored)
+    assert await mesh.answers.report(TENANT, told.run_id, Verdict.BAD)
+    await asyncio.sleep(0.2)
+    anew = await mesh.ask(question)
+    assert anew.completed.followed_run_id == ""
+    assert anew.layer == ""
+    await until(is_stored)
+
+
 async def ask_until_answered(clients: Sequence[AnswerClient], question: Question) -> Told:
     """Ask one orchestrator, and the next if that one ends."""
     for client in clients:

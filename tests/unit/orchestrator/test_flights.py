@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -46,9 +47,9 @@ def run_named(name: str) -> Run:
 
 
 async def board(
-    flights: Flights, run: Run, ended: str = "", *, is_outdated: bool = False
+    flights: Flights, run: Run, ended: str = "", *, missed_s: float = math.inf
 ) -> Boarded:
-    passenger = Passenger(run, OFFER, OFFER, lambda: 5.0, ended, is_outdated)
+    passenger = Passenger(run, OFFER, OFFER, lambda: 5.0, ended, missed_s)
     return await flights.board(NAME, passenger)
 
 
@@ -93,15 +94,36 @@ async def test_who_knows_that_the_stored_answer_is_outdated_follows_none_that_ha
     here, elsewhere = replica(), replica()
     leader = run_named("r1")
     await board(here, leader)
-    assert (await board(here, run_named("r2"), is_outdated=True)).part is Part.FOLLOWS
+    assert (await board(here, run_named("r2"), missed_s=0.0)).part is Part.FOLLOWS
     end(leader, AnswerState.COMPLETE)
     leader.finish()
     assert leader.task is not None
     leader.task.cancel()
 
     async def has_landed() -> bool:
-        return (await board(elsewhere, run_named("r3"), is_outdated=True)).part is Part.LEADS
+        return (await board(elsewhere, run_named("r3"), missed_s=0.0)).part is Part.LEADS
 
     await until(has_landed)
-    assert (await board(here, run_named("r4"), is_outdated=True)).flight is not None
+    assert (await board(here, run_named("r4"), missed_s=0.0)).flight is not None
     assert (await board(here, run_named("r5"))).part is Part.FOLLOWS
+
+
+async def test_who_missed_an_answer_that_landed_before_does_not_follow_it(
+    replica: Callable[[], Flights],
+) -> None:
+    """It was removed since, or is not kept; who looked before it landed still shares it."""
+    here, elsewhere = replica(), replica()
+    leader = run_named("r1")
+    await board(here, leader)
+    end(leader, AnswerState.COMPLETE)
+    leader.finish()
+    assert leader.task is not None
+    leader.task.cancel()
+    await asyncio.sleep(0.02)
+    looked_before = await board(here, run_named("r2"), missed_s=10.0)
+    assert looked_before.part is Part.FOLLOWS
+    assert (await board(elsewhere, run_named("r3"), missed_s=10.0)).part is Part.FOLLOWS
+    assert (await board(replica(), run_named("r4"), missed_s=0.01)).part is Part.LEADS
+    looked_after = await board(here, run_named("r5"), missed_s=0.01)
+    assert looked_after.flight is not None
+    assert looked_after.flight.run_id == "r4"
