@@ -160,7 +160,7 @@ class Following:
                 completed = self._pass_on(batch)
                 if completed is not None:
                     return completed
-                if self._has_shown:
+                if self._has_shown and clock.when() != end_at:
                     clock.reschedule(end_at)
         return None
 

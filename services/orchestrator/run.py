@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import suppress
 
 from libs.errors import MeshError
 from libs.values import SHOWN, AnswerEvent, Event
@@ -44,6 +45,7 @@ class Run:
         self.on_deserted: Callable[[], None] | None = None
         self._reader_count = 0
         self._changed = asyncio.Event()
+        self._over = asyncio.Event()
 
     def emit(self, *events: Event) -> None:
         """Append events; those of one call reach a reader together, and at once."""
@@ -78,6 +80,7 @@ class Run:
         """Note that nothing more will happen."""
         self.error = error
         self.done = True
+        self._over.set()
         self._notify()
 
     def stop(self) -> None:
@@ -121,8 +124,7 @@ class Run:
         while True:
             # Before anything else, and also at the end: the caller goes first, and a short
             # run is logged in one piece.
-            await asyncio.sleep(gather_s if self.gather_s is None else min(gather_s, self.gather_s))
-            await self._gather_longer(gather_s)
+            await self._gather(gather_s if self.gather_s is None else self.gather_s, gather_s)
             changed = self._changed
             if self.logged_count < len(self.events):
                 yield
@@ -131,12 +133,13 @@ class Run:
             else:
                 await changed.wait()
 
-    async def _gather_longer(self, step_s: float) -> None:
-        """Wait out a longer gathering, but not beyond the run's end."""
-        for _ in range(round((self.gather_s or 0.0) / step_s) - 1):
-            if self.done:
-                return
-            await asyncio.sleep(step_s)
+    async def _gather(self, wait_s: float, usual_s: float) -> None:
+        """Let events gather for so long; what is longer than usual ends with the run."""
+        await asyncio.sleep(min(wait_s, usual_s))
+        if wait_s > usual_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s - usual_s):
+                    await self._over.wait()
 
     def _desert(self) -> None:
         if self.on_deserted is not None:
