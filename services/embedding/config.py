@@ -43,11 +43,16 @@ class EmbeddingConfig(ServiceConfig, env_prefix="EMBEDDING_"):
         "the one that `python -m services.embedding.build --with-source` keeps",
     )
     source_name: str = Field("all-MiniLM-L6-v2", description="name of the model of `source_dir`")
+    scorers: dict[str, Path] = Field(
+        default_factory=dict,
+        description="JSON object of folders of cross-encoders of sentence-transformers, by the name"
+        " that callers ask for, beside the scorers that were built; needs the extra `torch`",
+    )
     languages: tuple[str, ...] = Field(
         ("en",), description="JSON list of languages that the model of `source_dir` knows"
     )
     device: str = Field(
-        "", description="torch device of engine sentence-transformers; empty takes the best"
+        "", description="torch device of what sentence-transformers runs; empty takes the best"
     )
     max_texts: int = Field(64, ge=1, description="texts that one EmbedTexts takes")
     max_stream_texts: int = Field(4096, ge=1, description="texts that one StreamEmbeddings takes")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,12 +91,8 @@ def open_engine(config: EmbeddingConfig) -> Engine:
     threads = config.threads or default_threads()
     # Imported here, so that neither engine needs the other's packages.
     if config.engine == "sentence-transformers":
-        try:
+        with _needing_torch(f"EMBEDDING_ENGINE={config.engine!r}"):
             from services.embedding.torch_engine import TorchEngine  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"EMBEDDING_ENGINE={config.engine!r} needs the extra `torch`: {error}"
-            ) from error
         return TorchEngine(
             config.source_dir or config.model_dir / SOURCE,
             config.source_name,
@@ -109,14 +106,19 @@ def open_engine(config: EmbeddingConfig) -> Engine:
 
 
 def open_scorers(config: EmbeddingConfig) -> dict[str, Scorer]:
-    """Load the scorers that were built beside the encoder, whatever the engine; blocks.
+    """Load the scorers that were built beside the encoder, and those that `config` names; blocks.
 
     Returns:
-        The scorers by name; none if the model was built without.
+        The scorers by name, whatever the engine; one that is named stands for a built one.
 
     Raises:
         ModelFilesError: their files are missing or damaged.
+        ConfigError: their packages are not installed.
     """
+    return {**_built_scorers(config), **_named_scorers(config)}
+
+
+def _built_scorers(config: EmbeddingConfig) -> dict[str, Scorer]:
     folder = config.model_dir
     if not (folder / MANIFEST).exists() or not (names := Manifest.read(folder).scorers):
         return {}
@@ -126,6 +128,28 @@ def open_scorers(config: EmbeddingConfig) -> dict[str, Scorer]:
     return {
         name: OnnxScorer(folder, name, config.scorer_precision, threads=threads) for name in names
     }
+
+
+def _named_scorers(config: EmbeddingConfig) -> dict[str, Scorer]:
+    if not config.scorers:
+        return {}
+    with _needing_torch("EMBEDDING_SCORERS"):
+        from services.embedding.torch_scorer import TorchScorer  # noqa: PLC0415
+
+    threads = config.threads or default_threads()
+    return {
+        name: TorchScorer(folder, name, device=config.device, threads=threads)
+        for name, folder in config.scorers.items()
+    }
+
+
+@contextmanager
+def _needing_torch(setting: str) -> Iterator[None]:
+    """Say which setting needs packages that are not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{setting} needs the extra `torch`: {error}") from error
 
 
 def default_threads() -> int:

@@ -129,5 +129,15 @@ def fingerprint(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+def digest_of(folder: Path) -> str:
+    """Return a digest over every file of a published model, names included."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        found.update(f"{path.relative_to(folder)} {content}\n".encode())
+    return found.hexdigest()
+
+
 def _remedy(folder: Path) -> str:
     return f"`python -m services.embedding.build --out {folder}` builds it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from services.embedding.engine import Model
-from services.embedding.manifest import ModelFilesError, fingerprint
+from services.embedding.manifest import ModelFilesError, digest_of, fingerprint
 
 
 class TorchEngine:
@@ -39,7 +38,7 @@ class TorchEngine:
         )
         self._model = Model(
             name,
-            fingerprint("sentence-transformers", _digest(folder)),
+            fingerprint("sentence-transformers", digest_of(folder)),
             int(self._encoder.get_embedding_dimension() or 0),
             languages,
             int(self._encoder.max_seq_length or 0),
@@ -59,13 +58,3 @@ class TorchEngine:
             show_progress_bar=False,
         )
         return [row.astype("<f4").tobytes() for row in rows]
-
-
-def _digest(folder: Path) -> str:
-    """Return a digest over every file of the model, names included."""
-    found = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        found.update(f"{path.relative_to(folder)} {content}\n".encode())
-    return found.hexdigest()
