@@ -195,7 +195,7 @@ class Hops:
                     raise
                 record.end(_cut_short(error, best.list), best.list.timing)
                 return best.list
-            record.end("ok", found.timing)
+            record.end(NOT_RERANKED if best.is_as_fused else "ok", found.timing)
             return found
 
 
@@ -204,10 +204,13 @@ class _Best:
 
     Attributes:
         list: None until one has come.
+        is_as_fused: True if the last list of a backend was its fused one once more: whoever
+            was to put it in order did not answer.
     """
 
     def __init__(self, query: SearchQuery, record: HopRecord) -> None:
         self.list: PassageList | None = None
+        self.is_as_fused = False
         self._query = query
         self._record = record
 
@@ -222,6 +225,8 @@ class _Best:
         async with client.search(self._query, limit_s=limit_s) as lists:
             async for each in lists:
                 self._take(each, is_first=last is None)
+                again = last is not None and last.stage is each.stage
+                self.is_as_fused = again and each.stage is SearchStage.FUSED
                 last = each
         if last is None:
             raise BudgetExhaustedError("retrieval sent no list", hop=RETRIEVAL)
