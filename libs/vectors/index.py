@@ -74,6 +74,13 @@ class VectorIndex:
         return self._dimensions
 
     @property
+    def scanned_count(self) -> int:
+        """How many rows a search looks at one by one; those of a graph are not among them."""
+        view = self._view
+        base_count = 0 if view.base.graph is not None else len(view.base_live)
+        return base_count + view.delta.count
+
+    @property
     def wants_compaction(self) -> bool:
         """True if `compact` would make searches noticeably quicker."""
         view = self._view

@@ -225,3 +225,20 @@ def test_searches_see_whole_writes_while_writers_and_compactions_run() -> None:
 
     run_all(write, compact, search, search)
     assert index.ids().tolist() == [*group, 99]
+
+
+def test_only_rows_outside_of_the_graph_are_looked_at_one_by_one() -> None:
+    index = VectorIndex(4, graph_above=8)
+    index.add(range(10), np.eye(10, 4, dtype=np.float32))
+    assert index.scanned_count == 10
+    index.compact()
+    assert index.scanned_count == 0
+    index.add([10], np.ones((1, 4), np.float32))
+    assert index.scanned_count == 1
+
+
+def test_without_a_graph_all_rows_are_looked_at() -> None:
+    index = VectorIndex(4)
+    index.add(range(10), np.eye(10, 4, dtype=np.float32))
+    index.compact()
+    assert index.scanned_count == 10
