@@ -86,7 +86,9 @@ class Batcher:
             run_tokens: tokens that may share one run.
             clock: seconds that only go forward, the clock of the budgets.
         """
-        self._embedding = Work(engine.embed, max_tokens=engine.model.max_tokens, marks=_TEXT_MARKS)
+        max_tokens = engine.model.max_tokens
+        self._embedding = Work(engine.embed, max_tokens=max_tokens, marks=_TEXT_MARKS)
+        self._bulk = Work(engine.embed_bulk, max_tokens=max_tokens, marks=_TEXT_MARKS)
         self._scoring = {
             name: Work(scorer.score, max_tokens=scorer.model.max_tokens, marks=_PAIR_MARKS)
             for name, scorer in (scorers or {}).items()
@@ -127,8 +129,8 @@ class Batcher:
         Raises:
             BudgetExhaustedError: the time was over, or too short, before all work had begun.
         """
-        rank = Rank.BULK if bulk else Rank.TEXTS
-        call = Call(self._embedding, texts, rank, budget, self._clock())
+        work, rank = (self._bulk, Rank.BULK) if bulk else (self._embedding, Rank.TEXTS)
+        call = Call(work, texts, rank, budget, self._clock())
         waited_s = await self._served(call)
         vectors = b"".join(call.found[text] for text in texts)
         return Embedded(vectors, waited_s, call.working_s, call.batch_size)

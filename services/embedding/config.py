@@ -32,6 +32,12 @@ class EmbeddingConfig(ServiceConfig, env_prefix="EMBEDDING_"):
     threads: int = Field(
         0, ge=0, description="threads of one run; 0 means half of the cores, 1 to 4"
     )
+    bulk_threads: int = Field(
+        0,
+        ge=0,
+        description="threads of one run for many texts (StreamEmbeddings) of engine onnx, which a"
+        " question's run waits for at most once; 0 means all cores",
+    )
     run_tokens: int = Field(
         256,
         ge=1,

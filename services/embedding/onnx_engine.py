@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,8 +22,16 @@ _MAX_PADDING = 1 / 8
 class OnnxEngine:
     """Runs the graph of one precision."""
 
-    def __init__(self, folder: Path, precision: Precision, *, threads: int) -> None:
+    def __init__(
+        self, folder: Path, precision: Precision, *, threads: int, bulk_threads: int = 0
+    ) -> None:
         """Load and check the files.
+
+        Args:
+            folder: what `make model` has filled.
+            precision: of the graph.
+            threads: of a run.
+            bulk_threads: of a run of `embed_bulk`; 0 means as many as the others.
 
         Raises:
             ModelFilesError: a file is missing or damaged.
@@ -34,10 +43,9 @@ class OnnxEngine:
         # int8 scales activations by the largest value of the whole run, so a text beside
         # others gets another vector (cosine down to 0.985) than alone: it runs alone.
         self._max_texts = 1 if precision is Precision.INT8 else None
-        graph = manifest.content(folder, graph_file(precision))
-        self._session = onnxruntime.InferenceSession(
-            graph, session_options(threads), providers=["CPUExecutionProvider"]
-        )
+        self._graph = functools.partial(manifest.content, folder, graph_file(precision))
+        self._session = opened(self._graph(), threads)
+        self._threads, self._bulk_threads = threads, bulk_threads or threads
         self._model = Model(
             manifest.name,
             manifest.fingerprints[precision],
@@ -53,21 +61,36 @@ class OnnxEngine:
 
     def embed(self, texts: Sequence[str]) -> list[bytes]:
         """Return each text's vector, running texts of like length together."""
+        return self._embed(self._session, texts)
+
+    def embed_bulk(self, texts: Sequence[str]) -> list[bytes]:
+        """Return the same with the threads of bulk."""
+        return self._embed(self._bulk_session, texts)
+
+    @functools.cached_property
+    def _bulk_session(self) -> onnxruntime.InferenceSession:
+        """Opened by the first call: another copy of the weights, which many never need."""
+        if self._bulk_threads == self._threads:
+            return self._session
+        return opened(self._graph(), self._bulk_threads)
+
+    def _embed(self, session: onnxruntime.InferenceSession, texts: Sequence[str]) -> list[bytes]:
         # The batch call, also for one text: it alone lets other threads run meanwhile.
         tokens = [encoded.ids for encoded in self._tokenizer.encode_batch_fast(list(texts))]
         vectors = [b""] * len(texts)
         for group in alike([len(ids) for ids in tokens], self._max_texts):
-            rows = self._run([tokens[index] for index in group])
+            rows = _run(session, [tokens[index] for index in group])
             for index, row in zip(group, rows, strict=True):
                 vectors[index] = row.tobytes()
         return vectors
 
-    def _run(self, tokens: list[list[int]]) -> NDArray[np.float32]:
-        mask = padded([[1] * len(ids) for ids in tokens])
-        rows: NDArray[np.float32] = self._session.run(
-            ["embedding"], {"input_ids": padded(tokens), "attention_mask": mask}
-        )[0]
-        return rows.astype("<f4", copy=False)
+
+def _run(session: onnxruntime.InferenceSession, tokens: list[list[int]]) -> NDArray[np.float32]:
+    mask = padded([[1] * len(ids) for ids in tokens])
+    rows: NDArray[np.float32] = session.run(
+        ["embedding"], {"input_ids": padded(tokens), "attention_mask": mask}
+    )[0]
+    return rows.astype("<f4", copy=False)
 
 
 def alike(lengths: Sequence[int], max_texts: int | None) -> Iterator[list[int]]:
@@ -96,6 +119,13 @@ def padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     for number, row in enumerate(rows):
         filled[number, : len(row)] = row
     return filled
+
+
+def opened(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Return a session of a graph that runs on so many threads."""
+    return onnxruntime.InferenceSession(
+        graph, session_options(threads), providers=["CPUExecutionProvider"]
+    )
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:

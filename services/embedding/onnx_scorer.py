@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
 from services.embedding.engine import Pair, ScorerModel
 from services.embedding.manifest import TOKENIZER, Manifest, Precision, scorer_file
-from services.embedding.onnx_engine import alike, padded, session_options
+from services.embedding.onnx_engine import alike, opened, padded
 
 
 class OnnxScorer:
@@ -29,10 +28,7 @@ class OnnxScorer:
         self._tokenizer.enable_truncation(built.max_tokens, strategy="longest_first")
         # int8 scales activations by the largest value of the whole run (as in OnnxEngine).
         self._max_pairs = 1 if precision is Precision.INT8 else None
-        graph = manifest.content(folder, scorer_file(name, precision))
-        self._session = onnxruntime.InferenceSession(
-            graph, session_options(threads), providers=["CPUExecutionProvider"]
-        )
+        self._session = opened(manifest.content(folder, scorer_file(name, precision)), threads)
         self._model = ScorerModel(name, built.fingerprints[precision], built.max_tokens)
 
     @property

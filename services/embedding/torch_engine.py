@@ -58,3 +58,7 @@ class TorchEngine:
             show_progress_bar=False,
         )
         return [row.astype("<f4").tobytes() for row in rows]
+
+    def embed_bulk(self, texts: Sequence[str]) -> list[bytes]:
+        """Return the same as `embed`: torch has one number of threads for a process."""
+        return self.embed(texts)

@@ -61,6 +61,9 @@ class GatedEngine(Gate):
         self.pass_through(texts)
         return [vector_of(text) for text in texts]
 
+    def embed_bulk(self, texts: Sequence[str]) -> list[bytes]:
+        return self.embed(texts)
+
 
 class GatedScorer(Gate):
     """A scorer behind a gate."""

@@ -82,7 +82,7 @@ async def test_a_text_that_is_being_computed_serves_those_who_come_later(
 ) -> None:
     first = await waiting(batcher.embed(["a"]))
     await engine.begun()
-    late = await waiting(batcher.embed(["a"], bulk=True))
+    late = await waiting(batcher.embed(["a"]))
     engine.end_run()
     assert (await first).vectors == (await late).vectors
     assert engine.is_idle()

@@ -35,6 +35,13 @@ def test_the_texts_beside_a_text_do_not_change_its_vector(engine: OnnxEngine) ->
     assert ((together * alone).sum(1) > 0.99999).all()
 
 
+@pytest.mark.parametrize("bulk_threads", [0, 2])
+def test_bulk_gives_the_same_vectors(model_dir: Path, bulk_threads: int) -> None:
+    bulk = OnnxEngine(model_dir, Precision.INT8, threads=1, bulk_threads=bulk_threads)
+    found = np.frombuffer(b"".join(bulk.embed_bulk(TEXTS)), "<f4").reshape(len(TEXTS), -1)
+    assert ((vectors(bulk, TEXTS) * found).sum(1) > 0.99999).all()
+
+
 def test_every_vector_has_length_one(engine: OnnxEngine) -> None:
     np.testing.assert_allclose(np.linalg.norm(vectors(engine, TEXTS), axis=1), 1, atol=1e-5)
 
