@@ -36,7 +36,7 @@ class EmbeddingConfig(ServiceConfig, env_prefix="EMBEDDING_"):
         0,
         ge=0,
         description="threads of one run for many texts (StreamEmbeddings) of engine onnx, which a"
-        " question's run waits for at most once; 0 means all cores",
+        " question's run waits for at most once; 0 means all cores, 4 at most",
     )
     run_tokens: int = Field(
         256,

@@ -13,6 +13,8 @@ from services.embedding.config import EmbeddingConfig
 from services.embedding.manifest import MANIFEST, SOURCE, Manifest
 
 Pair = tuple[str, str]
+# Even a long text gains little from more.
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def open_engine(config: EmbeddingConfig) -> Engine:
         config.model_dir,
         config.precision,
         threads=threads,
-        bulk_threads=config.bulk_threads or _cores(),
+        bulk_threads=config.bulk_threads or min(_MOST_THREADS, _cores()),
     )
 
 
@@ -166,7 +168,7 @@ def default_threads() -> int:
 
     The other half serves the processes beside it; a short text gains nothing past four.
     """
-    return max(1, min(4, _cores() // 2))
+    return max(1, min(_MOST_THREADS, _cores() // 2))
 
 
 def _cores() -> int:
