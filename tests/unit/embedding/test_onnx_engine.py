@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,12 @@ def test_the_texts_beside_a_text_do_not_change_its_vector(engine: OnnxEngine) ->
 @pytest.mark.parametrize("bulk_threads", [0, 2])
 def test_bulk_gives_the_same_vectors(model_dir: Path, bulk_threads: int) -> None:
     bulk = OnnxEngine(model_dir, Precision.INT8, threads=1, bulk_threads=bulk_threads)
-    found = np.frombuffer(b"".join(bulk.embed_bulk(TEXTS)), "<f4").reshape(len(TEXTS), -1)
-    assert ((vectors(bulk, TEXTS) * found).sum(1) > 0.99999).all()
+    want = vectors(bulk, TEXTS)
+    for _ in range(2):
+        found = np.frombuffer(b"".join(bulk.embed_bulk(TEXTS)), "<f4").reshape(len(TEXTS), -1)
+        assert ((want * found).sum(1) > 0.99999).all()
+        # By now the session with more threads is open, if there is one.
+        time.sleep(0.5)
 
 
 def test_every_vector_has_length_one(engine: OnnxEngine) -> None:
