@@ -49,7 +49,12 @@ class View:
     def rows(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return a copy of the ids and vectors that can be found."""
         newest = self.delta.matrix[: self.delta.count][self.delta.live]
-        return self.ids(), np.concatenate([self.base.vectors()[self.base_live], newest])
+        oldest = self.base.vectors()
+        if not self.base_live.all():
+            oldest = oldest[self.base_live]
+        # Each copy is as large as all that is here: none is made where one is there already.
+        parts = [rows for rows in (oldest, newest) if len(rows)] or [newest]
+        return self.ids(), parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def search(self, vector: ArrayLike, k: int, allowed: ArrayLike | None = None) -> Found:
         """Return the `k` nearest vectors, as `VectorIndex.search` does."""

@@ -131,7 +131,7 @@ class CacheConfig(ServiceConfig, env_prefix="CACHE_"):
         MOST_COUNT,
         ge=1,
         description="answers that this replica can find by meaning; at 384 dimensions each "
-        "takes about 3 KB of its memory",
+        "takes about 3 KB of its memory, and 6 while its graph is built",
     )
     renew_every_s: float = Field(
         10.0,

@@ -24,7 +24,7 @@ _INLINE_COUNT = 4_000
 # is near is found early. Of 100,000 real questions the graph finds the nearest one, if its
 # cosine is .7 or more, for 99.8 % of those asked; with 64 in view it finds no more.
 _BREADTH = 48
-# At 384 dimensions about half a gigabyte; see `CACHE_INDEX_COUNT`.
+# At 384 dimensions 0.7 GB, and twice as much while a graph is built; see `CACHE_INDEX_COUNT`.
 MOST_COUNT = 250_000
 
 
